@@ -1,0 +1,1 @@
+"""Delta parameter editing: the library behind the workflow, without Snakemake."""
