@@ -3,10 +3,14 @@
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterable
+from types import TracebackType
 from typing import TextIO, TypeVar
 
 from tqdm import tqdm
+
+from deltaedit.errors import UserError
 
 T = TypeVar("T")
 
@@ -16,7 +20,7 @@ _terminal: TextIO = sys.stderr  # what the user sees; kept apart once a job logs
 def to_file(path: str) -> None:
     """Send descriptors 1 and 2 to `path`, so that imports, CUDA and child processes log too.
 
-    Progress bars alone still reach the terminal (or the cluster's log of the job).
+    Progress bars and a last word on a failure still reach the terminal (or the cluster's log).
     """
     global _terminal
     _terminal = os.fdopen(os.dup(2), "w", buffering=1)
@@ -24,6 +28,17 @@ def to_file(path: str) -> None:
     os.dup2(target, 1)
     os.dup2(target, 2)
     logging.basicConfig(level="INFO", format="%(asctime)s %(name)s %(message)s")
+    sys.excepthook = _report
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log why the job failed, and say it in one line on the terminal."""
+    if not isinstance(error, UserError):
+        traceback.print_exception(kind, error, trace)
+    name = "" if isinstance(error, UserError) else f"{kind.__name__}: "
+    line = f"error: {name}{error}".splitlines()[0]
+    print(line, file=sys.stderr, flush=True)
+    print(line, file=_terminal, flush=True)
 
 
 class _Lines:

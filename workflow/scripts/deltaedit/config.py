@@ -1,0 +1,178 @@
+"""Check a config before the first job: every mistake is one line that says where and what."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from deltaedit import figures, losses, quadrature, registry, sweeps, tasks
+from deltaedit.errors import UserError
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+
+
+class ConfigError(UserError):
+    """A mistake of the user's; the message is one line: the place, what was found, the allowed."""
+
+
+def check(config: dict[str, Any], files: Iterable[str | Path], root: Path) -> None:
+    """Check `config` whole and fill in its defaults, in place.
+
+    Args:
+        config: the merged configuration.
+        files: the files it came from; read again, since YAML drops a repeated key in silence.
+        root: the project's folder, where data files are looked for last.
+
+    Raises:
+        ConfigError: the first mistake found.
+    """
+    files = [Path(file) for file in files]
+    place = " + ".join(file.name for file in files) or "config"
+    try:
+        for file in files:
+            _refuse_repeated_keys(file)
+        _check_grammar(config)
+        _check_references(config, root)
+    except ValueError as error:
+        raise ConfigError(f"{place}, {error}") from None
+
+
+def _refuse_repeated_keys(file: Path) -> None:
+    def walk(node: yaml.Node, path: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                here = f"{path}.{key.value}".lstrip(".")
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise ValueError(f"line {line}, {here}: stands twice; give one another name")
+                seen.add(key.value)
+                walk(value, here)
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                walk(value, f"{path}[{i}]")
+
+    root = yaml.compose(file.read_text(), Loader=yaml.SafeLoader)
+    if root is not None:
+        walk(root, "")
+
+
+def _check_grammar(config: dict[str, Any]) -> None:
+    schema = yaml.safe_load(SCHEMA.read_text())
+    validator = extend(Draft202012Validator, {"properties": _fill_defaults})(schema)
+    errors = sorted(validator.iter_errors(config), key=lambda error: len(error.absolute_path))
+    if errors:
+        raise ValueError(_in_one_line(errors[0]))
+
+
+def _fill_defaults(validator: Any, properties: Any, instance: Any, schema: Any) -> Any:
+    if isinstance(instance, dict):
+        for name, subschema in properties.items():
+            if isinstance(subschema, dict) and "default" in subschema:
+                default = subschema["default"]
+                instance.setdefault(name, default.copy() if hasattr(default, "copy") else default)
+    yield from Draft202012Validator.VALIDATORS["properties"](
+        validator, properties, instance, schema
+    )
+
+
+def _in_one_line(error: ValidationError) -> str:
+    """Say where, what was found and what is allowed."""
+    place = _dotted(error.absolute_path)
+    found, allowed = error.instance, error.schema.get("description", "")
+    match error.validator:
+        case "additionalProperties":
+            known = error.schema["properties"]
+            wrong = next(key for key in found if key not in known)
+            return f"{place}: {registry.unknown('key', wrong, known)}"
+        case "required":
+            missing = next(key for key in error.validator_value if key not in found)
+            return f"{place}: {missing!r} is missing"
+        case "enum":
+            known = map(str, error.validator_value)
+            return f"{place}: {registry.unknown('value', found, known)}"
+        case "not":
+            return f"{place}: the name {found!r} is reserved"
+        case "minItems" | "minProperties":
+            return f"{place}: is empty; " + (allowed or "give at least one entry")
+        case "uniqueItems":
+            return f"{place}: {found!r} names something twice"
+        case "type" if not allowed:
+            allowed = f"a value of type {error.validator_value}"
+    return f"{place}: got {found!r}, must be {allowed}"
+
+
+def _dotted(path: Iterable[str | int]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).lstrip(".") or "top level"
+
+
+def _check_references(config: Mapping[str, Any], root: Path) -> None:
+    """Check what a schema cannot: names that refer to others, and options of modules."""
+    for name, sweep in config["sweeps"].items():
+        with_place(f"sweeps.{name}", sweeps.slices, name, sweep, config["seed"])
+    for name, suite in config["suites"].items():
+        for task in suite["tasks"]:
+            with_place(f"suites.{name}.tasks", tasks.find, task)
+    for name, loss in config["losses"].items():
+        place = f"losses.{name}"
+        with_place(place, losses.parse, loss["kind"], loss["options"])
+        with_place(place, quadrature.rule, loss["quadrature"], loss["intervals"])
+        with_place(f"{place}.data", data_file, loss["data"], root)
+    for i, run in enumerate(config["runs"]):
+        _known(f"runs[{i}].pair", "pair", run["pair"], config["pairs"])
+        for noun in ("sweep", "suite", "loss"):
+            key = "losses" if noun == "loss" else f"{noun}s"
+            for name in run[key]:
+                _known(f"runs[{i}].{key}", noun, name, config[key])
+        if not run["suites"] and not run["losses"]:
+            raise ValueError(f"runs[{i}]: measures nothing; give suites, losses or both")
+    for name, figure in config["figures"].items():
+        _check_figure(f"figures.{name}", figure, config)
+
+
+def _check_figure(place: str, figure: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    module, _ = with_place(place, figures.parse, figure["kind"], figure["options"])
+    _known(f"{place}.pair", "pair", figure["pair"], config["pairs"])
+    measure, plural = module.MEASURE, {"suite": "suites", "loss": "losses"}[module.MEASURE]
+    if measure not in figure:
+        raise ValueError(f"{place}: {measure!r} is missing; a {figure['kind']} figure draws one")
+    if other := {"suite", "loss"} - {measure} & figure.keys():
+        raise ValueError(f"{place}: {other.pop()!r} does not belong to a {figure['kind']} figure")
+    _known(f"{place}.{measure}", measure, figure[measure], config[plural])
+    for sweep in figure["sweeps"]:
+        _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
+        if not any(
+            run["pair"] == figure["pair"]
+            and sweep in run["sweeps"]
+            and figure[measure] in run[plural]
+            for run in config["runs"]
+        ):
+            raise ValueError(
+                f"{place}.sweeps: sweep {sweep!r} is not run on pair {figure['pair']!r} with"
+                f" {measure} {figure[measure]!r}; add it to runs"
+            )
+
+
+def _known(place: str, noun: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{place}: {registry.unknown(noun, name, known)}")
+
+
+def with_place(place: str, function: Any, *args: Any) -> Any:
+    """Call `function(*args)`; put `place` before the message of a ValueError it raises."""
+    try:
+        return function(*args)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def data_file(name: str, root: Path) -> Path:
+    """Find a data file in the working folder or in the project's; ValueError if in neither."""
+    for path in (Path(name), root / name):
+        if path.is_file():
+            return path
+    raise ValueError(f"no file {name!r} in {Path.cwd()} or {root}")

@@ -1,0 +1,1 @@
+"""The offline demo: model pairs made from generated data, with nothing to download."""

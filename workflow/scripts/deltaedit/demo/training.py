@@ -1,0 +1,185 @@
+"""Train the demo's language model: pretraining, then post-training (SFT), in about two minutes."""
+
+import math
+import random
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from deltaedit import logs
+from deltaedit.demo import language
+
+SFT = {  # stage -> optimizer steps and learning rate of its post-training
+    "sft": (400, 5e-4),
+    "sft_early": (120, 4e-4),  # stopped early: an edit can still improve it
+}
+
+CONTEXT = 48  # tokens of a pretraining sequence
+PRETRAINING_STEPS = 600
+PRETRAINING_BATCH = 48  # sequences
+MUON_RATE = 0.02  # learning rate of the hidden matrices
+ADAMW_RATE = 2e-3  # learning rate of the rest
+SFT_BATCH = 32  # examples
+
+
+def make_tokenizer(world: language.World) -> PreTrainedTokenizerFast:
+    """Make a tokenizer with one token per word; prompts are padded on the left."""
+    ids = {word: i for i, word in enumerate(language.vocabulary(world))}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(" +"), "removed"),
+            pre_tokenizers.Split(Regex("\n"), "isolated"),
+        ]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        padding_side="left",
+    )
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """Make an untrained Llama of about a million parameters."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def pretrain(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Train a new model on running text, next token by next token."""
+    world = language.make_world()
+    tokenizer = make_tokenizer(world)
+    model = make_model(tokenizer, seed)
+    batches = _packed(world, tokenizer, random.Random(seed)).split(PRETRAINING_BATCH)
+
+    hidden = [p for name, p in model.named_parameters() if p.dim() == 2 and "layers" in name]
+    rest = [p for name, p in model.named_parameters() if p.dim() != 2 or "layers" not in name]
+    optimizers = [
+        torch.optim.Muon(hidden, lr=MUON_RATE, weight_decay=0.1, momentum=0.95),
+        torch.optim.AdamW(rest, lr=ADAMW_RATE, weight_decay=0.1, betas=(0.9, 0.95), fused=True),
+    ]
+
+    def loss(step: int) -> Tensor:
+        ids = batches[step]
+        logits = model(input_ids=ids).logits[:, :-1]
+        return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+    # The rate falls to a tenth, not to zero: the next stage starts from a model still in motion.
+    _train(model, optimizers, loss, "pretraining", PRETRAINING_STEPS, warmup=50, floor=0.1)
+    return model, tokenizer
+
+
+def fine_tune(
+    folder: Path, stage: str, seed: int
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Teach the model in `folder` to answer: loss on the answers only, embeddings frozen."""
+    steps, rate = SFT[stage]
+    world = language.make_world()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("layers" in name or name.endswith("model.norm.weight"))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, lr=rate, weight_decay=0.0, betas=(0.9, 0.95), fused=True
+    )
+    examples = language.post_training_examples(world, random.Random(seed + 1))
+
+    def loss(step: int) -> Tensor:
+        ids, labels, mask = _padded(tokenizer, list(islice(examples, SFT_BATCH)))
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        return cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+
+    _train(model, [optimizer], loss, f"post-training ({stage})", steps, warmup=10, floor=0.0)
+    return model, tokenizer
+
+
+def _train(
+    model: LlamaForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+    loss: Callable[[int], Tensor],
+    label: str,
+    steps: int,
+    *,
+    warmup: int,
+    floor: float,
+) -> None:
+    """Take `steps` optimizer steps on `loss(step)`; the rate rises, then falls as a cosine."""
+    peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    model.train()
+    for step in logs.progress(range(steps), f"demo {label}"):
+        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+        rate = min(1, (step + 1) / warmup) * (floor + (1 - floor) * cosine)
+        for optimizer, peak in zip(optimizers, peaks, strict=True):
+            for group, lr in zip(optimizer.param_groups, peak, strict=True):
+                group["lr"] = lr * rate
+        value = loss(step)
+        model.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        if (step + 1) % 100 == 0:
+            print(f"{label}: step {step + 1}, loss {value.item():.3f} nats per token")
+    model.eval()
+
+
+def _packed(
+    world: language.World, tokenizer: PreTrainedTokenizerFast, rng: random.Random
+) -> Tensor:
+    """Draw documents, join them with </s> and cut them into sequences [n, CONTEXT]."""
+    count = PRETRAINING_STEPS * PRETRAINING_BATCH * CONTEXT
+    ids = tokenizer.get_vocab()
+    tokens: list[int] = []
+    for document in language.pretraining_documents(world, rng):
+        tokens += [*(ids[word] for word in language.split_words(document)), ids["</s>"]]
+        if len(tokens) >= count:
+            return torch.tensor(tokens[:count]).view(-1, CONTEXT)
+    raise AssertionError("the mixture has no end")
+
+
+def _padded(
+    tokenizer: PreTrainedTokenizerFast, examples: list[language.Example]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Encode examples as ids, labels (-100 outside the answer) and mask, each [n, longest]."""
+    prompts = tokenizer([example.prompt for example in examples]).input_ids
+    answers = tokenizer([example.answer for example in examples]).input_ids
+    answers = [[*answer, tokenizer.eos_token_id] for answer in answers]
+    longest = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+    shape = len(examples), longest
+    ids = torch.full(shape, tokenizer.pad_token_id)
+    labels, mask = torch.full(shape, -100), torch.zeros(shape, dtype=torch.long)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        end = len(prompt) + len(answer)
+        ids[row, :end] = torch.tensor(prompt + answer)
+        labels[row, len(prompt) : end] = torch.tensor(answer)
+        mask[row, :end] = 1
+    return ids, labels, mask

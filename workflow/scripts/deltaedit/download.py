@@ -1,0 +1,273 @@
+"""Fetch a checkpoint from the Hugging Face Hub or from a folder, and refuse a damaged one.
+
+huggingface_hub resumes a file within a call when the connection closes or stalls, and repeats the
+question for a file's address (timeouts, network errors, 408, 429, 5xx). Added here, because it does
+neither: the same patience for the list of files, for a connection that is reset, for a 5xx answer
+to the transfer itself and for its Xet client; and a check of each file's content.
+A killed job starts its unfinished file again, and keeps the finished ones in the user's cache.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError, safe_open
+
+from deltaedit.files import link_or_copy, whole_folder
+from deltaedit.logs import progress
+
+T = TypeVar("T")
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+METADATA = (
+    *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "*.model"),  # *.model is sentencepiece
+    *("chat_template.jinja", "chat_template.json", INDEX),
+)
+SAFE = ("*.safetensors",)
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+log = logging.getLogger(__name__)
+
+
+class SourceError(ValueError):
+    """A user's mistake or a checkpoint refused; one line that says where, what and what to do."""
+
+
+@dataclass(frozen=True)
+class _Origin:
+    where: str  # begins every message
+    names: Collection[str]  # files at its top level
+    fetch: Callable[[str], Path]  # name -> a local file with that content
+
+
+def download(
+    source: Mapping[str, Any], target: Path, *, retries: int = 5, wait: float = 2.0
+) -> None:
+    """Place the checkpoint that `source` names at `target`, whole or not at all.
+
+    Args:
+        source: `{source: hub, repo, revision}` or `{source: path, path}`.
+        target: folder to make: config, tokenizer and safetensors in Hugging Face layout, nothing
+            else. A single safetensors file becomes `model.safetensors`, whatever its name was.
+        retries: how often a request to the Hub that failed for a passing reason is repeated.
+        wait: seconds before the first repetition; it doubles with each further one.
+
+    Raises:
+        SourceError: nothing usable there, only pickled weights, access refused, the Hub out of
+            reach, a file that is not what was published, a shard that is cut short.
+    """
+    if source["source"] == "hub":
+        origin = _hub(source["repo"], source["revision"], retries, wait)
+    elif source["source"] == "path":
+        origin = _folder(Path(source["path"]).expanduser())
+    else:
+        raise SourceError(f"source {source['source']!r}: unknown kind; use hub or path")
+    _refuse_unusable(origin)
+    weight_map = _weight_map(origin) if INDEX in origin.names else {}
+    shards = _shards(origin, weight_map)
+    # The weights come last, so that a cache that holds them holds the rest.
+    files = [*_matching(origin.names, METADATA), *shards]
+    with whole_folder(target) as folder:
+        for name in progress(files, origin.where):
+            link_or_copy(origin.fetch(name), folder / shards.get(name, name))
+        for name, place in shards.items():
+            stated = {tensor for tensor, shard in weight_map.items() if shard == name}
+            _check_shard(folder / place, stated, f"{origin.where}: {name}")
+
+
+def _folder(path: Path) -> _Origin:
+    if not path.is_dir():
+        raise SourceError(f"path {path}: no such folder; correct it in config.yaml")
+    names = [entry.name for entry in path.iterdir() if entry.is_file()]
+    return _Origin(f"path {path}", names, lambda name: path / name)
+
+
+def _hub(repo: str, revision: str, retries: int, wait: float) -> _Origin:
+    offline = constants.is_offline_mode()
+    where = f"hub {repo}@{revision[:8]}{' (offline, from the cache)' if offline else ''}"
+    page = f"{constants.ENDPOINT}/{repo}"
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        raise SourceError(
+            f"{where}: revision {revision!r} is not a full commit hash; copy its 40 digits from "
+            f"{page}/commits/main"
+        )
+
+    def patiently(act: Callable[..., T], *args: Any) -> T:
+        return _retried(lambda: act(repo, revision, *args), where, page, retries, wait)
+
+    digests = patiently(_cached if offline else _published)
+    return _Origin(where, digests, lambda name: patiently(_fetch, name, digests[name]))
+
+
+def _published(repo: str, revision: str) -> dict[str, str | None]:
+    """Ask the Hub for the top-level files: name -> SHA-256, or git blob SHA-1 of a small file."""
+    info = HfApi().model_info(
+        repo, revision=revision, files_metadata=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+    )
+    return {
+        file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id
+        for file in info.siblings or []
+        if "/" not in file.rfilename
+    }
+
+
+def _cached(repo: str, revision: str) -> dict[str, str | None]:
+    """Read the same from the cache, where an entry is a link to a blob named by its hash."""
+    config = try_to_load_from_cache(repo, "config.json", revision=revision)
+    if not isinstance(config, str):
+        raise OfflineModeIsEnabled
+    return {
+        entry.name: entry.readlink().name if entry.is_symlink() else None
+        for entry in Path(config).parent.iterdir()
+    }
+
+
+def _fetch(repo: str, revision: str, name: str, digest: str | None) -> Path:
+    """Return the cached copy of one file, transferred if need be; drop it if it is damaged."""
+    if digest is None:
+        raise ValueError(f"no hash is known to check {name} against")
+    path = Path(hf_hub_download(repo, name, revision=revision))
+    found = _digest(path, like=digest)
+    if found != digest:
+        _forget(path)
+        raise OSError(f"{name} is damaged: expected hash {digest}, found {found}")
+    return path
+
+
+def _digest(path: Path, *, like: str) -> str:
+    """Hash a file as `like` was made: SHA-256, or by its length git's SHA-1 of a blob."""
+    header = b"blob %d\0" % path.stat().st_size
+    with path.open("rb") as file:
+        new = hashlib.sha256 if len(like) == 64 else lambda: hashlib.sha1(header)
+        return hashlib.file_digest(file, new).hexdigest()
+
+
+def _forget(entry: Path) -> None:
+    """Remove a cache entry with all that it links to, so that the next attempt starts clean."""
+    while entry.is_symlink():
+        link, entry = entry, entry.parent / entry.readlink()
+        link.unlink()
+    entry.unlink(missing_ok=True)
+
+
+def _retried(act: Callable[[], T], where: str, page: str, retries: int, wait: float) -> T:
+    """Return `act()`; after a failure that may pass wait, and try again, `retries` times."""
+    for attempt in itertools.count(1):
+        try:
+            return act()
+        except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as raised:
+            # huggingface_hub wraps what went wrong when it asked for a file's address
+            error = (isinstance(raised, LocalEntryNotFoundError) and raised.__cause__) or raised
+            what = " ".join(str(error).split()) or type(error).__name__
+            if attempt > retries or not _may_pass(error):
+                raise SourceError(f"{where}: {_refusal(error, what, page)}") from raised
+            pause = wait * 2 ** (attempt - 1)
+            log.warning("%s: %s; retry %d of %d in %g s", where, what, attempt, retries, pause)
+            time.sleep(pause)
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in (408, 429) or error.response.status_code >= 500
+    if isinstance(error, OfflineModeIsEnabled | httpx2.UnsupportedProtocol | ValueError):
+        return False
+    if isinstance(error, OSError):
+        return error.errno is None  # the machine's own errors have a number, as a full disk has
+    return True  # not connected, or a RuntimeError, which is all that Xet's client raises
+
+
+def _refusal(error: BaseException, what: str, page: str) -> str:
+    """Say in one line what went wrong and what to do."""
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, GatedRepoError):
+        return f"gated; accept the licence on {page} and set HF_TOKEN to a token of that account"
+    if isinstance(error, RevisionNotFoundError):
+        return f"no such revision; copy a full commit hash from {page}/commits/main"
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
+        return f"no such model, or not for you; check {page}, and that HF_TOKEN may read it"
+    if isinstance(error, OfflineModeIsEnabled):
+        return "not complete in the cache; unset HF_HUB_OFFLINE, and run again with a connection"
+    if isinstance(error, HFValidationError):
+        return f"{what}; write repo as organisation/name"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{what}; mend it, or set HF_HOME to a folder on a disk with room"
+    return f"{what}; check connection and HF_ENDPOINT and run again: whole files are kept"
+
+
+def _matching(names: Collection[str], patterns: Collection[str]) -> list[str]:
+    return sorted(name for name in names if any(fnmatch(name, pattern) for pattern in patterns))
+
+
+def _refuse_unusable(origin: _Origin) -> None:
+    if not _matching(origin.names, SAFE):
+        if pickled := _matching(origin.names, PICKLED):
+            raise SourceError(
+                f"{origin.where}: only pickled weights ({pickled[0]}), which can run code; convert "
+                "them in a place you trust with AutoModel.from_pretrained(...)"
+                ".save_pretrained(..., safe_serialization=True), then use source: path"
+            )
+        raise SourceError(f"{origin.where}: no *.safetensors; name a checkpoint with weights")
+    if "config.json" not in origin.names:
+        raise SourceError(f"{origin.where}: no config.json; name a whole checkpoint")
+
+
+def _weight_map(origin: _Origin) -> dict[str, str]:
+    """Read the index of a sharded checkpoint: tensor -> shard."""
+    text = origin.fetch(INDEX).read_bytes()
+    try:
+        weight_map = {str(tensor): str(s) for tensor, s in json.loads(text)["weight_map"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        weight_map = {}
+    if not weight_map:
+        raise SourceError(f"{origin.where}: {INDEX} maps no tensor to a shard; get a fresh copy")
+    return weight_map
+
+
+def _shards(origin: _Origin, weight_map: Mapping[str, str]) -> dict[str, str]:
+    """Return the files that are the checkpoint's weights: name there -> name in the target."""
+    there = _matching(origin.names, SAFE)
+    if weight_map:
+        shards = sorted(set(weight_map.values()))
+        if missing := [shard for shard in shards if shard not in there]:
+            raise SourceError(
+                f"{origin.where}: {INDEX} names {missing[0]}, which is missing; get a fresh copy"
+            )
+        return {shard: shard for shard in shards}
+    if WEIGHTS in there:
+        return {WEIGHTS: WEIGHTS}
+    if len(there) > 1 or re.search(r"-of-(?!0*1\.)\d+\.", there[0]):
+        raise SourceError(f"{origin.where}: several *.safetensors need {INDEX}; add it")
+    return {there[0]: WEIGHTS}
+
+
+def _check_shard(path: Path, stated: Collection[str], where: str) -> None:
+    """Refuse a file that its header does not cover exactly, or that lacks a stated tensor."""
+    try:
+        with safe_open(path, "np") as shard:
+            absent = sorted(set(stated) - set(shard.keys()))
+    except SafetensorError as error:
+        raise SourceError(f"{where} is cut short or damaged ({error}); get a fresh copy") from error
+    if absent:
+        raise SourceError(f"{where} lacks {absent[0]}, which {INDEX} puts there; get a fresh copy")

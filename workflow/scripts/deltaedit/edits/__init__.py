@@ -1,0 +1,25 @@
+"""Edit methods: one module per method, and the module's name is the method's name.
+
+A method module defines `Params`, a frozen keyword-only dataclass of its options, `EXAMPLE`, and
+`apply(delta, params, *, rng)`, a pure function of one tensor. Adding a file here is the whole of
+adding a method.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from deltaedit import registry
+
+NAMES = registry.names(__path__)
+
+
+def load(name: str) -> ModuleType:
+    """Return the module of the edit method called `name`."""
+    return registry.load(__name__, "edit method", NAMES, name)
+
+
+def parse(method: str, options: Mapping[str, Any]) -> tuple[ModuleType, Any]:
+    """Return the module of `method` and its `Params` made of `options`, or raise ValueError."""
+    module = load(method)
+    return module, registry.build_params(module.Params, options)

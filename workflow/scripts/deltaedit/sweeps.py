@@ -1,0 +1,74 @@
+"""Sweeps: from a method, its fixed options and a grid to slices of variants."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from deltaedit import edits, registry
+
+ENDS = "ends"  # stands where a sweep's name stands, for the base and the post of a pair
+WHOLE = "all"  # the slice of a sweep that is not split
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One edit method with all its options and a seed."""
+
+    name: str  # from the values on the grid's axes, for people: no code parses it
+    method: str
+    options: dict[str, Any]
+    seed: int
+
+
+def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Variant]]:
+    """Expand the sweep called `name` into its slices and their variants, in the grid's order.
+
+    Args:
+        name: the sweep's name in the config, the name of its one variant where it has no axes.
+        sweep: `method`, `options`, `grid`, `seeds`, `split_by` as in the config.
+        seed: the seed of a sweep without `seeds`.
+
+    Returns:
+        Variants by slice name, such as "drop_rate=0.5", or "all" where `split_by` is empty.
+
+    Raises:
+        ValueError: an axis or an option that the method does not have, or a value it refuses.
+    """
+    axes = dict(sweep.get("grid", {}))
+    fixed = sweep.get("options", {})
+    if both := [axis for axis in axes if axis in fixed]:
+        raise ValueError(f"{both[0]!r} is in both options and grid")
+    if "seeds" in sweep:
+        if "seed" in axes:
+            raise ValueError("write the seeds as seeds: [...], not as an axis of the grid")
+        axes["seed"] = sweep["seeds"]
+    for axis in sweep.get("split_by", []):
+        if axis not in axes:
+            raise ValueError("split_by: " + registry.unknown("axis", axis, axes))
+
+    found: dict[str, list[Variant]] = {}
+    for values in product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        variant = Variant(
+            name=_label(point) or name,
+            method=sweep["method"],
+            options=dict(sorted((fixed | point).items())),
+            seed=point.get("seed", seed),
+        )
+        variant.options.pop("seed", None)
+        edits.parse(variant.method, variant.options)
+        slice_name = _label({axis: point[axis] for axis in sweep.get("split_by", [])}) or WHOLE
+        found.setdefault(slice_name, []).append(variant)
+    return found
+
+
+def _label(point: Mapping[str, Any]) -> str:
+    return ",".join(f"{axis}={_value(value)}" for axis, value in point.items())
+
+
+def _value(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if not text or set(text) & set("/,= {}\n"):
+        raise ValueError(f"{text!r} cannot stand in a path: no space, '/', ',', '=' or brace")
+    return text
