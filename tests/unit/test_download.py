@@ -31,7 +31,8 @@ UNWANTED = {
         "modeling_tiny.py",
         "pytorch_model.bin",
         "extra.safetensors",
-        "original/config.json",
+        "original/tokenizer.model",
+        "original/consolidated.safetensors",
         "onnx/model.onnx",
     )
 }

@@ -112,11 +112,16 @@ def _dotted(path: Iterable[str | int]) -> str:
 
 def _check_references(config: Mapping[str, Any], root: Path) -> None:
     """Check what a schema cannot: names that refer to others, and options of modules."""
+    for name, pair in config["pairs"].items():
+        for end in ("base", "post"):
+            if not Path(folder := pair[end].get("path", ".")).is_dir():
+                raise ValueError(f"pairs.{name}.{end}: no folder {folder!r} in {Path.cwd()}")
     for name, sweep in config["sweeps"].items():
         with_place(f"sweeps.{name}", sweeps.slices, name, sweep, config["seed"])
     for name, suite in config["suites"].items():
-        for task in suite["tasks"]:
+        for task, spec in suite["tasks"].items():
             with_place(f"suites.{name}.tasks", tasks.find, task)
+            with_place(f"suites.{name}.tasks.{task}", tasks.check, task, spec)
     for name, loss in config["losses"].items():
         place = f"losses.{name}"
         with_place(place, losses.parse, loss["kind"], loss["options"])

@@ -4,18 +4,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from deltaedit import edits, logs
 from deltaedit.checkpoints import Checkpoint, copy_rest, generator_for, write_tensors
 from deltaedit.delta import Delta
-from deltaedit.sweeps import Variant
 
 
 def write_variant(
-    base: Checkpoint, post: Checkpoint, delta: Delta, variant: Variant, folder: Path,
-    provenance: Mapping[str, object],
+    base: Checkpoint,
+    post: Checkpoint,
+    delta: Delta,
+    variant: Mapping[str, Any],
+    folder: Path,
+    provenance: Mapping[str, Any],
 ) -> None:
     """Write the variant of a pair to `folder`, one tensor at a time.
 
@@ -26,33 +30,33 @@ def write_variant(
 
     Args:
         base, post, delta: the pair and its stored delta.
-        variant: the edit method, its options and the seed.
+        variant: name, method, options and seed.
         folder: an existing, empty folder.
         provenance: what to record in the weights' metadata and in the model card.
     """
-    method, params = edits.parse(variant.method, variant.options)
-    names = iter(logs.progress(post.tensors, f"edit {variant.name}"))
+    method, params = edits.parse(variant["method"], variant["options"])
+    names = iter(logs.progress(post.tensors, f"edit {variant['name']}"))
 
     def make(name: str) -> Tensor:
         next(names)
         if name not in delta.tensors:
             return post.tensor(name)
         before = delta.tensor(name)
-        after = method.apply(before, params, rng=generator_for(variant.seed, name))
+        after = method.apply(before, params, rng=generator_for(variant["seed"], name))
         return delta.add(name, base.tensor(name), after, before)
 
     record = {
-        "method": variant.method,
+        "method": variant["method"],
         "options": asdict(params),
-        "seed": variant.seed,
+        "seed": variant["seed"],
         **provenance,
     }
     copy_rest(post.folder, folder)
     write_tensors(folder, post.layout(), make, metadata={"deltaedit": json.dumps(record)})
-    (folder / "README.md").write_text(model_card(variant.name, record))
+    (folder / "README.md").write_text(model_card(variant["name"], record))
 
 
-def model_card(name: str, record: Mapping[str, object]) -> str:
+def model_card(name: str, record: Mapping[str, Any]) -> str:
     """Return the model card of a variant: what it is and how it was made."""
     options = ", ".join(f"{key} = {value}" for key, value in record["options"].items())
     return f"""---

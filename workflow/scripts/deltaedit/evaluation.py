@@ -1,6 +1,5 @@
 """Evaluate checkpoints on a suite of tasks with lm-eval."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from lm_eval.tasks import TaskManager
 
 from deltaedit import models, tasks
 from deltaedit.errors import UserError
-
-log = logging.getLogger(__name__)
 
 
 def task_manager(names: list[str]) -> TaskManager:
@@ -81,7 +78,7 @@ def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[s
         "num_fewshot": task["num_fewshot"],
         "metric": task["metric"],
         "filter": task["filter"],
-        "value": scores[key],
+        "value": float(scores[key]),
         "stderr": stderr if isinstance(stderr, float) else None,
         "count": found["n-samples"][name]["effective"] if name in found["n-samples"] else None,
     }

@@ -18,6 +18,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     with _partial(Path(path)) as partial:
         yield partial
+        _share(partial)
         os.replace(partial, path)
 
 
@@ -30,6 +31,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     with _partial(Path(path)) as partial:
         partial.mkdir()
         yield partial
+        for file in partial.rglob("*"):
+            _share(file)
         _remove(Path(path))
         os.rename(partial, path)
 
@@ -43,6 +46,14 @@ def _partial(path: Path) -> Iterator[Path]:
         yield partial
     finally:
         _remove(partial)
+
+
+def _share(file: Path) -> None:
+    """Give a file the permissions that new files have; some libraries write for the owner only."""
+    mask = os.umask(0)
+    os.umask(mask)
+    if file.is_file():
+        file.chmod(0o666 & ~mask)
 
 
 def _remove(path: Path) -> None:

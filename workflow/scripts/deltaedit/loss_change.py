@@ -8,13 +8,18 @@ in float32: in bfloat16 most of a step would be rounded away. A loss is a list o
 `(weight, function of the model)` whose weighted sum it is, see `deltaedit.losses`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deltaedit import quadrature
 from deltaedit.checkpoints import Checkpoint
 from deltaedit.errors import UserError
+from deltaedit.parts import part_of
 
 Loss = Sequence[tuple[float, Callable[[nn.Module], Tensor]]]
 
@@ -80,7 +85,7 @@ def inner(a: Tensor, b: Tensor) -> float:
     return (a * b).sum(dtype=torch.float64).item()
 
 
-class Path:
+class Segment:
     """The straight path from W_post (t = 0) to an edited model (t = 1), read tensor by tensor."""
 
     def __init__(self, model: nn.Module, post: Checkpoint, edited: Checkpoint) -> None:
@@ -103,31 +108,68 @@ class Path:
                 parameter.copy_(self.post.tensor(name).float() + t * self.step(name))
 
 
+class Start:
+    """The loss and its gradient at W_post, as `compute_gradient` stored them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.loss: float = json.loads((folder / "loss.json").read_text())["loss_post"]
+        self._gradient = Checkpoint(folder)
+
+    def slopes(self, segment: Segment) -> dict[str, float]:
+        """Return <grad L(W_post), step> per parameter; a parameter without gradient gives 0."""
+        known = self._gradient.tensors
+        return {
+            name: inner(self._gradient.tensor(name), segment.step(name)) if name in known else 0.0
+            for name, _ in segment.model.named_parameters()
+        }
+
+
 def walk(
-    path: Path,
-    loss: Loss,
-    nodes: Iterable[float],
-    start: Callable[[str], Tensor] | None = None,
+    segment: Segment, loss: Loss, nodes: Iterable[float], start: Start
 ) -> tuple[dict[float, dict[str, float]], float]:
-    """Walk the path: slopes per node and parameter, and the loss at its end.
+    """Walk from W_post to an edited model: slopes per node and parameter, and the loss there.
 
     Args:
-        path: from W_post to the edited model.
+        segment: from W_post to the edited model.
         loss: parts of the loss.
         nodes: values of t in [0, 1].
-        start: parameter name -> grad L(W_post); used at t = 0, where the gradient is the same
-            for every edit of a pair, instead of a pass.
+        start: used at t = 0, where the gradient is the same for every edit of a pair.
 
     Returns:
         node -> parameter -> slope in nats per unit of t, and L(W_edit).
     """
     found = {}
     for t in nodes:
-        if t == 0 and start is not None:
-            names = (name for name, _ in path.model.named_parameters())
-            found[t] = {name: inner(start(name), path.step(name)) for name in names}
+        if t == 0:
+            found[t] = start.slopes(segment)
         else:
-            path.move_to(t)
-            found[t] = slopes(path.model, loss, path.step)
-    path.move_to(1.0)
-    return found, measure(path.model, loss)
+            segment.move_to(t)
+            found[t] = slopes(segment.model, loss, segment.step)
+    segment.move_to(1.0)
+    return found, measure(segment.model, loss)
+
+
+def rows(
+    segment: Segment, loss: Loss, rule: str, intervals: int, start: Start
+) -> Iterator[dict[str, Any]]:
+    """Yield one row per node and tensor, with the measured change of the whole edit on each.
+
+    Rows have node (t), weight (of the quadrature), tensor, layer, group, slope, loss_post,
+    loss_edited and measured_change; losses in nats.
+    """
+    nodes, weights = quadrature.rule(rule, intervals)
+    found, edited = walk(segment, loss, nodes, start)
+    for t, weight in zip(nodes, weights, strict=True):
+        for tensor, slope in found[t].items():
+            layer, group = part_of(tensor)
+            yield {
+                "node": t,
+                "weight": weight,
+                "tensor": tensor,
+                "layer": layer,
+                "group": group,
+                "slope": slope,
+                "loss_post": start.loss,
+                "loss_edited": edited,
+                "measured_change": edited - start.loss,
+            }

@@ -7,23 +7,48 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from deltaedit import edits
-from deltaedit.sweeps import Variant
-
-KEYS = ["pair", "sweep", "slice", "variant", "method", "seed"]
+from deltaedit.files import whole_file
 
 
-def describe(variant: Variant) -> dict[str, Any]:
-    """Return a variant's name, method, seed and all options, defaults filled in."""
-    options = asdict(edits.parse(variant.method, variant.options)[1])
-    return {"variant": variant.name, "method": variant.method, "seed": variant.seed, **options}
+def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a variant's name, method, seed and all options, defaults filled in.
+
+    Base and post, which have no method, have no options either.
+    """
+    method, options = variant["method"], {}
+    if method is not None:
+        options = asdict(edits.parse(method, variant["options"])[1])
+    return {"variant": variant["name"], "method": method, "seed": variant["seed"], **options}
+
+
+def write_parquet(path: str | Path, rows: list[dict[str, Any]], record: Mapping[str, Any]) -> None:
+    """Write rows as Parquet, with their provenance in the file's metadata."""
+    table = pa.Table.from_pandas(_typed(pd.DataFrame(rows)), preserve_index=False)
+    metadata = {**table.schema.metadata, b"deltaedit": json.dumps(record).encode()}
+    with whole_file(path) as partial:
+        pq.write_table(table.replace_schema_metadata(metadata), partial)
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Give columns that may be empty the same types in every file."""
+    kinds = {"method": "string", "seed": "Int64", "layer": "Int64"}
+    return table.astype({name: kind for name, kind in kinds.items() if name in table})
 
 
 def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read evaluation files: one row per variant and task."""
     rows = [row for path in paths for row in json.loads(Path(path).read_text())["rows"]]
-    return pd.DataFrame(rows)
+    return _typed(pd.DataFrame(rows))
 
 
 def read_slopes(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -37,7 +62,8 @@ def loss_changes(slopes: pd.DataFrame) -> pd.DataFrame:
     Adds `approximate_change`, the quadrature over all tensors, and `gap`, approximate minus
     measured; all in nats (per token or per example).
     """
-    per_variant = [c for c in slopes if c not in ("node", "weight", "tensor", "layer", "group", "slope")]
+    per_slope = ("node", "weight", "tensor", "layer", "group", "slope")
+    per_variant = [column for column in slopes if column not in per_slope]
     weighted = slopes.assign(approximate_change=slopes["weight"] * slopes["slope"])
     groups = weighted.groupby(per_variant, dropna=False, sort=False, observed=True)
     table = groups["approximate_change"].sum().reset_index()

@@ -50,14 +50,14 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
     found: dict[str, list[Variant]] = {}
     for values in product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
+        options = {key: value for key, value in (fixed | point).items() if key != "seed"}
+        edits.parse(sweep["method"], options)
         variant = Variant(
             name=_label(point) or name,
             method=sweep["method"],
-            options=dict(sorted((fixed | point).items())),
+            options=dict(sorted(options.items())),
             seed=point.get("seed", seed),
         )
-        variant.options.pop("seed", None)
-        edits.parse(variant.method, variant.options)
         slice_name = _label({axis: point[axis] for axis in sweep.get("split_by", [])}) or WHOLE
         found.setdefault(slice_name, []).append(variant)
     return found

@@ -1,9 +1,13 @@
 """Find evaluation tasks without importing lm-eval, whose own index takes seconds to build."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from deltaedit import registry
 
@@ -26,6 +30,31 @@ def find(name: str) -> Path | None:
     if name in _harness():
         return None
     raise ValueError(registry.unknown("task", name, shipped()) + "; or any task of lm-eval's")
+
+
+def check(name: str, task: Mapping[str, Any]) -> None:
+    """Check that a task of the project's reports the `metric` and has the `filter` of a suite.
+
+    Raises:
+        ValueError: it does not; lm-eval's own tasks are checked when they have run.
+    """
+    path = find(name)
+    if path is None:
+        return
+    spec = yaml.load(path.read_text(), Loader=_Plain)
+    metrics = [entry["metric"] for entry in spec["metric_list"]]
+    if task["metric"] not in metrics:
+        raise ValueError(registry.unknown("metric", task["metric"], metrics))
+    filters = [entry["name"] for entry in spec.get("filter_list", [{"name": "none"}])]
+    if task["filter"] not in filters:
+        raise ValueError(registry.unknown("filter", task["filter"], filters))
+
+
+class _Plain(yaml.SafeLoader):
+    """Reads lm-eval's `!function module.name` as the text it is."""
+
+
+_Plain.add_constructor("!function", lambda loader, node: node.value)
 
 
 def files(names: list[str]) -> list[Path]:

@@ -5,11 +5,15 @@ A loss module defines `Params`, a frozen keyword-only dataclass of its options, 
 is the differentiable mean over one batch, and the weights of all batches sum to one.
 """
 
+import json
 from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from deltaedit import registry
+from deltaedit.errors import UserError
 
 NAMES = registry.names(__path__)
 
@@ -23,3 +27,28 @@ def parse(kind: str, options: Mapping[str, Any]) -> tuple[ModuleType, Any]:
     """Return the module of `kind` and its `Params` made of `options`, or raise ValueError."""
     module = load(kind)
     return module, registry.build_params(module.Params, options)
+
+
+def build(spec: Mapping[str, Any], data: str | Path, tokenizer: Any) -> list[tuple[float, Any]]:
+    """Build the parts of a loss from its config: the first `count` lines of `data`, in batches.
+
+    Args:
+        spec: `kind`, `options`, `count` and `batch_size` as in the config.
+        data: a file of JSON lines.
+        tokenizer: the model's own.
+
+    Raises:
+        UserError: the file has fewer lines than `count`, or a line that is not a JSON object.
+    """
+    module, params = parse(spec["kind"], spec["options"])
+    with Path(data).open() as file:
+        lines = list(islice((line for line in file if line.strip()), spec["count"]))
+    if len(lines) < spec["count"]:
+        raise UserError(f"{data}: {len(lines)} examples, the loss's count asks for {spec['count']}")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            raise UserError(f"{data}, example {number}: not a JSON object") from None
+    return list(module.batches(rows, tokenizer, params, spec["batch_size"]))

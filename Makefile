@@ -1,0 +1,50 @@
+# make demo    make the environment, run the default config, end with results/report.html
+# make test    make the environment, run every check that CI runs
+# make format  put sources into the form that `make test` checks
+#
+# PYTHON chooses the interpreter (3.11 or newer), CORES how many cores the workflow may use, and
+# PIP_ARGS goes to pip, for instance --extra-index-url of an index with CPU builds of torch.
+
+PYTHON ?= python3
+CORES ?= 2
+PIP_ARGS ?=
+
+ENV := .venv
+BIN := $(ENV)/bin
+SOURCES := workflow/scripts workflow/tasks tests benchmarks
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+
+.PHONY: demo test format
+.DELETE_ON_ERROR:
+
+demo: $(ENV)/runs
+	$(BIN)/snakemake --cores $(CORES)
+	@echo
+	@echo "Report:  $(CURDIR)/results/report.html"
+	@echo "Figures: $(CURDIR)/results/figures/"
+	@echo "Tables:  $(CURDIR)/results/tables/"
+
+test: $(ENV)/tests
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/snakefmt --check --diff Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+	CORES=$(CORES) $(BIN)/python -m pytest
+
+format: $(ENV)/tests
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+# torch first and alone: its version then decides which build the others accept.
+$(ENV)/runs: envs/requirements.txt envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "deltaedit needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@echo "Making the environment in $(ENV) (once, some minutes)"
+	$(PYTHON) -m venv $(ENV)
+	$(PIP) $$(grep '^torch==' envs/requirements.txt)
+	$(PIP) -r envs/requirements.txt -c envs/constraints.txt
+	@touch $@
+
+$(ENV)/tests: $(ENV)/runs envs/requirements-test.txt
+	$(PIP) -r envs/requirements-test.txt -c envs/constraints.txt
+	@touch $@

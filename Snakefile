@@ -1,0 +1,39 @@
+# resources/demo/{world}/{stage}/                     checkpoints of the offline demo, trained here
+# resources/models/{pair}/{end}/                      base and post of a pair, Hugging Face layout
+# results/{pair}/delta/                               post minus base, exact, and its statistics
+# results/{pair}/gradient/{loss}/                     gradient of a loss at post
+# results/{pair}/variants/{sweep}/{slice}/{variant}/  edited checkpoints, temporary unless kept
+# results/{pair}/eval/{sweep}/{slice}/{suite}.json    one row per variant and task
+# results/{pair}/loss/{sweep}/{slice}/{loss}.parquet  one row per variant, node and tensor
+# results/tables/*.csv  results/figures/*.{svg,png,csv}  results/report.html
+#
+# Names in paths are chosen in the config; their options never appear in paths, except that a
+# slice and a variant are labelled by their values on the sweep's axes. The sweep `ends` stands for
+# base and post themselves.
+
+from snakemake.utils import min_version
+
+min_version("9.9")
+
+
+# A study given with --configfile replaces the default one; two configfiles would be merged.
+if not workflow.configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/download.smk"
+include: "workflow/rules/extract_delta.smk"
+include: "workflow/rules/edit.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/approximate_loss.smk"
+include: "workflow/rules/plot.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report.html",
+        kept_variants(),

@@ -1,0 +1,48 @@
+"""Tiny checkpoints, made in milliseconds, that any Hugging Face tool loads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from deltaedit.demo import language, training
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return training.make_tokenizer(language.make_world())
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tmp_path_factory, tokenizer):
+    """Return a function that saves base and post of a tiny Llama and returns their folders."""
+
+    def make(dtype=torch.float32, shard=None, tied=False, seed=0) -> tuple[Path, Path]:
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
+            tie_word_embeddings=tied,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        root = tmp_path_factory.mktemp("pair")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = LlamaForCausalLM(config).to(dtype)
+            for end in ("base", "post"):
+                options = {} if shard is None else {"max_shard_size": shard}
+                model.save_pretrained(root / end, **options)
+                tokenizer.save_pretrained(root / end)
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        step = torch.randn(parameter.shape) * 0.01
+                        parameter.copy_(parameter.float() + step)
+        return root / "base", root / "post"
+
+    return make

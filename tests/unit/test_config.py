@@ -1,0 +1,148 @@
+"""A wrong config is refused in one line that names the place, what was found, what is allowed."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from deltaedit import config as configuration
+from deltaedit import study
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def check(config, tmp_path, text=None):
+    file = tmp_path / "study.yaml"
+    file.write_text(text if text is not None else yaml.safe_dump(config))
+    configuration.check(config, [file], ROOT)
+
+
+def changed(path, value):
+    """Return the default config with the entry at `path` replaced."""
+    config = copy.deepcopy(DEFAULT)
+    *parents, last = path
+    entry = config
+    for key in parents:
+        entry = entry[key]
+    entry[last] = value
+    return config
+
+
+def test_the_default_config_is_right(tmp_path):
+    check(copy.deepcopy(DEFAULT), tmp_path)
+
+
+DARE = ("sweeps", "dare_grid")
+HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("sweep",), {}, "top level: unknown key 'sweep'. Did you mean 'sweeps'?"),
+        (("seed",), -1, "seed: got -1, must be a whole number from 0 on"),
+        ((*DARE, "grids"), {}, "sweeps.dare_grid: unknown key 'grids'. Did you mean 'grid'?"),
+        ((*DARE, "method"), "dair", "sweeps.dare_grid: unknown edit method 'dair'. Did you mean 'dare'?"),
+        (
+            (*DARE, "options"),
+            {"rescal": False},
+            "sweeps.dare_grid: unknown option 'rescal'. Did you mean 'rescale'?",
+        ),
+        ((*DARE, "grid", "drop_rate"), [0.5, 1.0], "sweeps.dare_grid: drop_rate must be in [0, 1), got 1.0"),
+        ((*DARE, "grid", "drop_rate"), [-0.1], "drop_rate must be in [0, 1), got -0.1"),
+        ((*DARE, "grid", "drop_rate"), ["0,5"], "drop_rate must be a number, got '0,5'"),
+        ((*DARE, "grid", "drop_rate"), [], "sweeps.dare_grid.grid.drop_rate: is empty"),
+        ((*DARE, "grid"), {}, "sweeps.dare_grid.grid: is empty"),
+        ((*DARE, "grid", "drop_rate"), [0.5, 0.5], "sweeps.dare_grid.grid.drop_rate: [0.5, 0.5] names"),
+        ((*DARE, "split_by"), ["rate"], "split_by: unknown axis 'rate'. Did you mean 'drop_rate'?"),
+        ((*DARE, "options"), {"drop_rate": 0.5}, "'drop_rate' is in both options and grid"),
+        (("sweeps", "ends"), {"method": "expo"}, "sweeps: the name 'ends' is reserved"),
+        (("sweeps", "a/b"), {"method": "expo"}, "sweeps: got 'a/b', must be a name of letters"),
+        (("pairs", "demo_lm", "kind"), "causal", "pairs.demo_lm.kind: unknown value 'causal'"),
+        (
+            ("pairs", "demo_lm", "base"),
+            {**HUB, "revision": "main"},
+            "pairs.demo_lm.base.revision: got 'main', must be the 40 hex digits of a commit",
+        ),
+        (("pairs", "demo_lm", "base"), {**HUB, "revison": ""}, "unknown key 'revison'. Did you mean 'revision'?"),
+        (("pairs", "demo_lm", "base"), {"source": "hug"}, "unknown value 'hug'. Did you mean 'hub'?"),
+        (("pairs", "demo_lm", "base"), {"source": "path"}, "pairs.demo_lm.base: 'path' is missing"),
+        (
+            ("pairs", "demo_lm", "base"),
+            {"source": "path", "path": "nowhere"},
+            "pairs.demo_lm.base: no folder 'nowhere'",
+        ),
+        (
+            ("suites", "demo", "tasks"),
+            {"demo_maths": {"metric": "acc"}},
+            "suites.demo.tasks: unknown task 'demo_maths'. Did you mean 'demo_math'?",
+        ),
+        (
+            ("suites", "demo", "tasks"),
+            {"demo_math": {"metric": "accuracy"}},
+            "suites.demo.tasks.demo_math: unknown metric 'accuracy'. Known: exact_match",
+        ),
+        (
+            ("suites", "demo", "tasks"),
+            {"demo_math": {"metric": "exact_match", "filter": "strikt"}},
+            "suites.demo.tasks.demo_math: unknown filter 'strikt'. Did you mean 'strict'?",
+        ),
+        (("losses", "demo_math", "kind"), "next_tokens", "losses.demo_math: unknown loss 'next_tokens'"),
+        (("losses", "demo_math", "options"), {"reduction": "sum"}, "reduction must be one of 'token', 'example'"),
+        (("losses", "demo_math", "data"), "no.jsonl", "losses.demo_math.data: no file 'no.jsonl'"),
+        (("losses", "demo_math", "quadrature"), "lft", "losses.demo_math.quadrature: unknown value 'lft'"),
+        (("runs", 0, "pair"), "demo_ml", "runs[0].pair: unknown pair 'demo_ml'. Did you mean 'demo_lm'?"),
+        (("runs", 0, "sweeps"), ["dare"], "runs[0].sweeps: unknown sweep 'dare'"),
+        (("runs", 0, "suites"), ["demos"], "runs[0].suites: unknown suite 'demos'"),
+        (("runs", 0, "losses"), ["math"], "runs[0].losses: unknown loss 'math'"),
+        (("runs", 0), {"pair": "demo_lm", "sweeps": ["dare_grid"]}, "runs[0]: measures nothing"),
+        (("figures", "dare_accuracy", "kind"), "accuracy", "figures.dare_accuracy: unknown figure kind 'accuracy'"),
+        (("figures", "dare_accuracy", "pair"), "lm", "figures.dare_accuracy.pair: unknown pair 'lm'"),
+        (
+            ("figures", "dare_accuracy", "sweeps"),
+            ["dare_gird"],
+            "figures.dare_accuracy.sweeps: unknown sweep 'dare_gird'. Did you mean 'dare_grid'?",
+        ),
+        (
+            ("figures", "dare_accuracy", "sweeps"),
+            ["expo_line"],
+            "figures.dare_accuracy.sweeps: sweep 'expo_line' is not run on pair 'demo_lm'",
+        ),
+        (
+            ("figures", "dare_accuracy"),
+            {"kind": "accuracy_by_drop_rate", "pair": "demo_lm", "sweeps": ["dare_grid"]},
+            "figures.dare_accuracy: 'suite' is missing",
+        ),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line(tmp_path, path, value, message):
+    with pytest.raises(configuration.ConfigError) as refusal:
+        check(changed(path, value), tmp_path)
+    text = str(refusal.value)
+    assert text.startswith("study.yaml, ")
+    assert message in text
+    assert "\n" not in text
+
+
+def test_two_sweeps_of_one_name_are_refused(tmp_path):
+    text = (ROOT / "config.yaml").read_text().replace("  drop_only:\n", "  dare_grid:\n")
+    with pytest.raises(configuration.ConfigError, match=r"line \d+, sweeps.dare_grid: stands twice"):
+        check(yaml.safe_load(text), tmp_path, text)
+
+
+def test_defaults_are_filled_in(tmp_path):
+    config = copy.deepcopy(DEFAULT)
+    check(config, tmp_path)
+    assert config["sweeps"]["dare_grid"]["split_by"] == []
+    assert config["suites"]["demo"]["tasks"]["demo_truth"]["filter"] == "none"
+
+
+def test_a_study_lists_each_result_once(tmp_path):
+    config = copy.deepcopy(DEFAULT)
+    config["runs"].append(copy.deepcopy(config["runs"][0]))
+    check(config, tmp_path)
+    for paths in (study.scores(config), study.slopes(config), study.kept(config)):
+        assert len(paths) == len(set(paths))
+    assert "results/demo_lm/eval/ends/all/demo.json" in study.scores(config)
+    assert study.kept(config) == ["results/demo_lm_early/variants/expo_line/all"]

@@ -1,0 +1,174 @@
+"""Slopes, the walk along the path, and the measured loss change, on losses known exactly."""
+
+import pytest
+import torch
+from deltaedit import files, loss_change
+from deltaedit.checkpoints import Checkpoint, generator_for
+from deltaedit.losses import build
+from safetensors.torch import save_file
+from torch import nn
+
+
+class Quadratic(nn.Module):
+    """L(a, b) = g.a + 1/2 a.H a + c.b + |b|^4: quadratic in a, quartic in b."""
+
+    def __init__(self, quartic=0.0):
+        super().__init__()
+        draw = generator_for(0, "quadratic")
+        self.a = nn.Parameter(torch.randn(5, generator=draw))
+        self.b = nn.Parameter(torch.randn(3, generator=draw))
+        self.g, self.c = torch.randn(5, generator=draw), torch.randn(3, generator=draw)
+        root = torch.randn(5, 5, generator=draw)
+        self.hessian, self.quartic = root @ root.T, quartic
+
+    def forward(self):
+        curved = self.g @ self.a + self.a @ self.hessian @ self.a / 2
+        return curved + self.c @ self.b + self.quartic * self.b.square().sum() ** 2
+
+
+LOSS = [(0.25, lambda model: model()), (0.75, lambda model: model())]
+
+
+@pytest.fixture
+def setup(tmp_path):
+    """Return a function that makes a model, the segment to an edited copy, and the start."""
+
+    def make(quartic=0.0):
+        model = Quadratic(quartic)
+        post = {name: p.detach().clone() for name, p in model.named_parameters()}
+        edited = {name: p + torch.linspace(0.1, 0.9, len(p)) for name, p in post.items()}
+        for end, tensors in (("post", post), ("edited", edited)):
+            (tmp_path / end).mkdir()
+            save_file(tensors, tmp_path / end / "model.safetensors")
+        value, gradient = loss_change.gradient(model, LOSS)
+        (tmp_path / "gradient").mkdir()
+        save_file(gradient, tmp_path / "gradient" / "gradient.safetensors")
+        files.write_json(tmp_path / "gradient" / "loss.json", {"loss_post": value})
+        ends = (Checkpoint(tmp_path / end) for end in ("post", "edited"))
+        start = loss_change.Start(tmp_path / "gradient")
+        return model, loss_change.Segment(model, *ends), start
+
+    return make
+
+
+def change(segment, start, rule, n):
+    rows = list(loss_change.rows(segment, LOSS, rule, n, start))
+    return sum(row["weight"] * row["slope"] for row in rows), rows[0]["measured_change"]
+
+
+@pytest.mark.parametrize("rule", ["midpoint", "trapezoid", "simpson", "gauss_legendre"])
+def test_a_quadratic_loss_has_no_gap(setup, rule):
+    _, segment, start = setup()
+    approximate, measured = change(segment, start, rule, 2)
+    assert approximate == pytest.approx(measured, rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_the_left_sum_misses_the_stated_part_of_the_curvature(setup, n):
+    model, segment, start = setup()
+    step = segment.step("a")
+    curvature = (step @ model.hessian @ step).item()
+    approximate, measured = change(segment, start, "left", n)
+    assert measured - approximate == pytest.approx(curvature / (2 * n), rel=1e-4)
+
+
+def test_the_gap_of_a_quartic_falls_at_the_rule_s_order(setup):
+    _, segment, start = setup(quartic=0.1)
+    gaps = []
+    for n in (4, 8):
+        approximate, measured = change(segment, start, "midpoint", n)
+        gaps.append(approximate - measured)
+    assert gaps[0] / gaps[1] == pytest.approx(4, rel=0.05)
+
+
+def test_the_measured_change_is_the_difference_of_two_losses(setup):
+    model, segment, start = setup(quartic=0.1)
+    before = model().item()
+    segment.move_to(1.0)
+    after = model().item()
+    assert change(segment, start, "left", 2)[1] == pytest.approx(after - before, rel=1e-5)
+
+
+def test_slopes_are_the_inner_products_with_the_gradient(setup):
+    model, segment, _ = setup(quartic=0.1)
+    segment.move_to(0.3)
+    model().backward()
+    wanted = {n: (p.grad @ segment.step(n)).item() for n, p in model.named_parameters()}
+    model.zero_grad(set_to_none=True)
+    found = loss_change.slopes(model, LOSS, segment.step)
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert all(p.grad is None for p in model.parameters()), "gradients are freed"
+
+
+def test_the_stored_gradient_gives_the_slope_at_the_start(setup):
+    model, segment, start = setup(quartic=0.1)
+    segment.move_to(0.0)
+    walked = loss_change.slopes(model, LOSS, segment.step)
+    assert start.slopes(segment) == pytest.approx(walked, rel=1e-6)
+
+
+def test_the_start_costs_no_pass(setup):
+    _, segment, start = setup()
+    calls = []
+    counted = [(1.0, lambda model: (calls.append(torch.is_grad_enabled()), model())[1])]
+    list(loss_change.rows(segment, counted, "left", 5, start))
+    assert calls == [True] * 4 + [False], "four backward passes and one measured loss"
+
+
+def test_only_one_gradient_lives_at_a_time(setup):
+    model, segment, _ = setup()
+    alive = []
+
+    def step(name):
+        alive.append(sum(p.grad is not None for p in model.parameters()))
+        return segment.step(name)
+
+    loss_change.slopes(model, LOSS, step)
+    assert max(alive) == 1
+
+
+def test_a_model_whose_names_are_not_the_checkpoint_s_is_refused(setup, tmp_path):
+    _, segment, _ = setup()
+    with pytest.raises(ValueError, match="parameter 'weight' has no tensor of that name"):
+        loss_change.Segment(nn.Linear(2, 2), segment.post, segment.edited)
+
+
+# --- the same on a language model -----------------------------------------------------------------
+
+ROWS = [
+    {"prompt": "question : tom has 3 pens . answer :", "answer": "3 + 5 = 8 #### 8"},
+    {"prompt": "instruction : list 2 homes . response :", "answer": "lake cave"},
+    {"prompt": "question : what color is it ? answer :", "answer": "red"},
+]
+
+
+@pytest.fixture
+def language(tiny_pair, tokenizer, tmp_path):
+    from deltaedit.models import load_causal_lm
+
+    def make(tied=False):
+        base, post = tiny_pair(tied=tied)
+        model = load_causal_lm(post, torch.float32)
+        data = tmp_path / "rows.jsonl"
+        data.write_text("".join(f"{files.json.dumps(row)}\n" for row in ROWS))
+        spec = {"kind": "next_token", "options": {}, "count": 3, "batch_size": 2}
+        loss = build(spec, data, tokenizer)
+        (tmp_path / "gradient").mkdir()
+        value, gradient = loss_change.gradient(model, loss)
+        save_file(gradient, tmp_path / "gradient" / "gradient.safetensors")
+        files.write_json(tmp_path / "gradient" / "loss.json", {"loss_post": value})
+        segment = loss_change.Segment(model, Checkpoint(post), Checkpoint(base))
+        return segment, loss, loss_change.Start(tmp_path / "gradient")
+
+    return make
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_language_model_s_approximation_meets_the_measured_change(language, tied):
+    segment, loss, start = language(tied)
+    rows = list(loss_change.rows(segment, loss, "gauss_legendre", 3, start))
+    approximate = sum(row["weight"] * row["slope"] for row in rows)
+    assert approximate == pytest.approx(rows[0]["measured_change"], rel=1e-3)
+    tensors = {row["tensor"] for row in rows}
+    assert tensors == set(segment.post.tensors), "tied weights count once, all others once"
+    assert len(rows) == 3 * len(tensors)

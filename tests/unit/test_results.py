@@ -1,0 +1,73 @@
+"""Result files become tables that keep every option and every check."""
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from deltaedit import results
+
+KEYS = {"pair": "p", "sweep": "s", "slice": "all"}
+VARIANT = {"name": "v", "method": "dare", "options": {"drop_rate": 0.5}, "seed": 1}
+END = {"name": "post", "method": None, "options": {}, "seed": None}
+
+
+def slope_rows(variant, slopes, measured):
+    loss = {"loss": "l", "loss_post": 1.0, "loss_edited": 1 + measured, "measured_change": measured}
+    return [
+        {**KEYS, **results.describe(variant), **loss, "node": t, "weight": 0.5, "tensor": name,
+         "layer": None, "group": "norm", "slope": slope}
+        for t, row in ((0.0, slopes[0]), (0.5, slopes[1]))
+        for name, slope in row.items()
+    ]
+
+
+def test_a_variant_is_described_with_its_defaults():
+    assert results.describe(VARIANT) == {
+        "variant": "v", "method": "dare", "seed": 1,
+        "drop_rate": 0.5, "dropped_scale": 0.0, "rescale": True,
+    }
+    assert results.describe(END) == {"variant": "post", "method": None, "seed": None}
+
+
+def test_slopes_sum_to_the_approximation_with_its_gap(tmp_path):
+    files = {
+        "a.parquet": slope_rows(VARIANT, [{"x": 1.0, "y": 2.0}, {"x": 3.0, "y": 6.0}], 5.0),
+        "ends.parquet": slope_rows(END, [{"x": 0.0, "y": 0.0}] * 2, 0.0),
+    }
+    for name, rows in files.items():
+        results.write_parquet(tmp_path / name, rows, {"commit": "abc"})
+    table = results.loss_changes(results.read_slopes(tmp_path / name for name in files))
+    assert list(table["variant"]) == ["v", "post"], "rows without options are not dropped"
+    first = table.iloc[0]
+    assert first["approximate_change"] == (1 + 2) / 2 + (3 + 6) / 2
+    assert first["gap"] == first["approximate_change"] - 5.0
+    assert first["drop_rate"] == 0.5
+
+
+def test_a_parquet_file_carries_its_provenance(tmp_path):
+    results.write_parquet(tmp_path / "a.parquet", slope_rows(VARIANT, [{"x": 1.0}] * 2, 0.0), {"commit": "abc"})
+    metadata = pq.read_schema(tmp_path / "a.parquet").metadata
+    assert json.loads(metadata[b"deltaedit"]) == {"commit": "abc"}
+
+
+def test_scores_of_several_files_are_one_table(tmp_path):
+    for name, variant, value in (("a", VARIANT, 0.75), ("b", END, 1.0)):
+        row = {**KEYS, **results.describe(variant), "task": "t", "value": value, "stderr": None}
+        (tmp_path / name).write_text(json.dumps({"rows": [row], "provenance": {}}))
+    table = results.read_scores([tmp_path / "a", tmp_path / "b"])
+    assert list(table["value"]) == [0.75, 1.0]
+    assert pd.isna(table["method"][1])
+    assert pd.isna(table["drop_rate"][1])
+
+
+@pytest.mark.parametrize("name", ["torch", "lm_eval"])
+def test_provenance_names_versions_and_commit(name):
+    from deltaedit import provenance
+
+    sources = {"base": {"source": "hub", "revision": "0" * 40}, "post": {"source": "demo"}}
+    record = provenance.record("p", sources, name, seed=3)
+    assert record["base"]["revision"] == "0" * 40
+    assert record["versions"][name]
+    assert record["seed"] == 3
+    assert record["commit"] == "unknown" or len(record["commit"].split("+")[0]) == 40

@@ -1,0 +1,57 @@
+"""A sweep expands into the grid's variants, in slices."""
+
+import pytest
+from deltaedit.sweeps import slices
+
+GRID = {"drop_rate": [0.1, 0.5], "dropped_scale": [0, 1.5]}
+
+
+def test_without_split_all_variants_are_one_slice():
+    found = slices("s", {"method": "dare", "grid": GRID}, seed=3)
+    assert list(found) == ["all"]
+    assert [variant.name for variant in found["all"]] == [
+        "drop_rate=0.1,dropped_scale=0",
+        "drop_rate=0.1,dropped_scale=1.5",
+        "drop_rate=0.5,dropped_scale=0",
+        "drop_rate=0.5,dropped_scale=1.5",
+    ]
+    assert {variant.seed for variant in found["all"]} == {3}
+
+
+def test_a_split_axis_gives_one_slice_per_value():
+    found = slices("s", {"method": "dare", "grid": GRID, "split_by": ["drop_rate"]}, seed=0)
+    assert list(found) == ["drop_rate=0.1", "drop_rate=0.5"]
+    assert all(len(variants) == 2 for variants in found.values())
+
+
+def test_a_new_value_on_a_split_axis_leaves_the_other_slices_as_they_are():
+    sweep = {"method": "dare", "grid": GRID, "split_by": ["drop_rate"]}
+    before = slices("s", sweep, seed=0)
+    after = slices("s", {**sweep, "grid": {**GRID, "drop_rate": [0.3, 0.1, 0.5]}}, seed=0)
+    assert after.keys() - before.keys() == {"drop_rate=0.3"}
+    assert {name: after[name] for name in before} == before
+
+
+def test_seeds_are_an_axis():
+    sweep = {"method": "dare", "grid": {"drop_rate": [0.5]}, "seeds": [1, 2], "split_by": ["seed"]}
+    found = slices("s", sweep, seed=0)
+    assert list(found) == ["seed=1", "seed=2"]
+    assert [v.seed for variants in found.values() for v in variants] == [1, 2]
+    assert all("seed" not in v.options for variants in found.values() for v in variants)
+
+
+def test_a_sweep_without_axes_is_one_variant_of_its_name():
+    found = slices("raw", {"method": "dare", "options": {"drop_rate": 0.5}}, seed=0)
+    assert [(name, [v.name for v in variants]) for name, variants in found.items()] == [
+        ("all", ["raw"])
+    ]
+
+
+def test_fixed_options_reach_every_variant():
+    sweep = {"method": "dare", "options": {"rescale": False}, "grid": {"drop_rate": [0.1, 0.5]}}
+    assert all(v.options["rescale"] is False for v in slices("s", sweep, seed=0)["all"])
+
+
+def test_a_wrong_value_anywhere_on_the_grid_is_refused():
+    with pytest.raises(ValueError, match="drop_rate must be in"):
+        slices("s", {"method": "dare", "grid": {"drop_rate": [0.1, 1.5]}}, seed=0)

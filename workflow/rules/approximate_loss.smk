@@ -1,0 +1,56 @@
+def loss_code(script):
+    """Hash of what a loss stands on, its own kind alone of all kinds."""
+
+    def of_loss(wildcards):
+        return code(script, f"losses.{config['losses'][wildcards.loss]['kind']}")
+
+    return of_loss
+
+
+rule compute_gradient:
+    input:
+        post="resources/models/{pair}/post",
+        data=loss_data,
+    output:
+        gradient=directory("results/{pair}/gradient/{loss}"),
+    log:
+        "logs/compute_gradient/{pair}/{loss}.log",
+    benchmark:
+        "benchmarks/compute_gradient/{pair}/{loss}.tsv"
+    conda:
+        "../../envs/deltaedit.yaml"
+    resources:
+        mem_mb=16000,
+    params:
+        loss=lookup(dpath="losses/{loss}", within=config),
+        sources=lookup(dpath="pairs/{pair}", within=config),
+        code=loss_code("compute_gradient.py"),
+    script:
+        "../scripts/compute_gradient.py"
+
+
+rule approximate_loss:
+    input:
+        checkpoints=checkpoints,
+        post="resources/models/{pair}/post",
+        gradient="results/{pair}/gradient/{loss}",
+        data=loss_data,
+    output:
+        slopes="results/{pair}/loss/{sweep}/{slice}/{loss}.parquet",
+    log:
+        "logs/approximate_loss/{pair}/{sweep}/{slice}/{loss}.log",
+    benchmark:
+        "benchmarks/approximate_loss/{pair}/{sweep}/{slice}/{loss}.tsv"
+    conda:
+        "../../envs/deltaedit.yaml"
+    # Checkpoints on disk are measured before more are made.
+    priority: 10
+    resources:
+        mem_mb=16000,
+    params:
+        variants=variants,
+        loss=lookup(dpath="losses/{loss}", within=config),
+        sources=lookup(dpath="pairs/{pair}", within=config),
+        code=loss_code("approximate_loss.py"),
+    script:
+        "../scripts/approximate_loss.py"

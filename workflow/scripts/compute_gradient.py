@@ -1,0 +1,45 @@
+"""Compute a loss and its gradient at the post-trained weights of a pair."""
+
+from deltaedit import logs
+
+logs.to_file(snakemake.log[0])  # before the imports that can fail
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from deltaedit import files, loss_change, losses, models, provenance
+
+
+def compute_gradient(
+    post: str, data: str, spec: Mapping[str, Any], record: Mapping[str, Any], target: str
+) -> None:
+    model = models.load_causal_lm(Path(post), torch.float32)
+    loss = losses.build(spec, data, models.load_tokenizer(Path(post)))
+    value, gradient = loss_change.gradient(model, loss)
+    with files.whole_folder(target) as folder:
+        save_file(gradient, folder / "gradient.safetensors")
+        text = json.dumps({"loss_post": value, "provenance": record}, indent=2)
+        (folder / "loss.json").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    compute_gradient(
+        snakemake.input.post,
+        snakemake.input.data,
+        snakemake.params.loss,
+        provenance.record(
+            snakemake.wildcards.pair,
+            snakemake.params.sources,
+            "torch",
+            "transformers",
+            device=models.DEVICE,
+            dtype="float32",
+            loss=dict(snakemake.params.loss),
+        ),
+        snakemake.output.gradient,
+    )

@@ -1,0 +1,34 @@
+"""Figures: one module per kind, and the module's name is the kind's name.
+
+A figure module defines
+
+- `MEASURE`, what it draws: "suite" (scores, a row per variant and task) or "loss" (slopes, a row
+  per variant, node and tensor);
+- `Params`, a frozen keyword-only dataclass of its options, perhaps without any;
+- `CAPTION`, what is drawn and what to compare, true whatever the data;
+- `select(table, params)`, the numbers that are drawn as a tidy table, which becomes the figure's
+  CSV; ValueError if the table holds nothing to draw;
+- `draw(drawn, params)`, a `matplotlib.figure.Figure` of what `select` returned, without pyplot.
+
+Neither function reads or writes a file or changes its arguments. Adding a file here is the whole
+of adding a figure.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from deltaedit import registry
+
+NAMES = registry.names(__path__)
+
+
+def load(name: str) -> ModuleType:
+    """Return the module of the figure kind called `name`."""
+    return registry.load(__name__, "figure kind", NAMES, name)
+
+
+def parse(kind: str, options: Mapping[str, Any]) -> tuple[ModuleType, Any]:
+    """Return the module of `kind` and its `Params` made of `options`, or raise ValueError."""
+    module = load(kind)
+    return module, registry.build_params(module.Params, options)

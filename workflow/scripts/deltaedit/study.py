@@ -1,0 +1,92 @@
+"""What a checked config asks for: the files of its runs and the variants behind each."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from deltaedit import sweeps
+from deltaedit.sweeps import ENDS, WHOLE
+
+Config = Mapping[str, Any]
+
+
+def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
+    """Return the variants of a slice as name, method, options, seed and checkpoint folder.
+
+    Base and post, the variants of the sweep `ends`, have neither method, options nor seed.
+    """
+    if sweep == ENDS:
+        blank = {"method": None, "options": {}, "seed": None}
+        return [
+            {"name": end, **blank, "folder": f"resources/models/{pair}/{end}"}
+            for end in ("base", "post")
+        ]
+    found = sweeps.slices(sweep, config["sweeps"][sweep], config["seed"])
+    if slice_name not in found:
+        return []
+    folder = f"results/{pair}/variants/{sweep}/{slice_name}"
+    return [{**asdict(v), "folder": f"{folder}/{v.name}"} for v in found[slice_name]]
+
+
+def folders(pair: str, sweep: str, slice_name: str) -> list[str]:
+    """Return the outputs of the workflow that hold the checkpoints of a slice."""
+    if sweep == ENDS:
+        return [f"resources/models/{pair}/{end}" for end in ("base", "post")]
+    return [f"results/{pair}/variants/{sweep}/{slice_name}"]
+
+
+def kept(config: Config) -> list[str]:
+    """Return the folders of the slices whose sweeps are kept on disk."""
+    return _unique(
+        folder
+        for run in config["runs"]
+        for sweep, slice_name in _slices(config, run["sweeps"])
+        if config["sweeps"][sweep]["keep"]
+        for folder in folders(run["pair"], sweep, slice_name)
+    )
+
+
+def scores(config: Config) -> list[str]:
+    """Return the evaluation files of all runs, base and post first."""
+    return _unique(
+        f"results/{run['pair']}/eval/{sweep}/{slice_name}/{suite}.json"
+        for run in config["runs"]
+        for suite in run["suites"]
+        for sweep, slice_name in _slices(config, [ENDS, *run["sweeps"]])
+    )
+
+
+def slopes(config: Config) -> list[str]:
+    """Return the loss files of all runs, base and post first."""
+    return _unique(
+        f"results/{run['pair']}/loss/{sweep}/{slice_name}/{loss}.parquet"
+        for run in config["runs"]
+        for loss in run["losses"]
+        for sweep, slice_name in _slices(config, [ENDS, *run["sweeps"]])
+    )
+
+
+def drawn(config: Config, figure: str) -> list[str]:
+    """Return the result files that a figure draws: those of its sweeps, and base and post."""
+    spec = config["figures"][figure]
+    run = {
+        "pair": spec["pair"],
+        "sweeps": spec["sweeps"],
+        "suites": [spec["suite"]] if "suite" in spec else [],
+        "losses": [spec["loss"]] if "loss" in spec else [],
+    }
+    alone = {**config, "runs": [run]}
+    return [*scores(alone), *slopes(alone)]
+
+
+def _slices(config: Config, names: list[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        if name == ENDS:
+            yield name, WHOLE
+        else:
+            for slice_name in sweeps.slices(name, config["sweeps"][name], config["seed"]):
+                yield name, slice_name
+
+
+def _unique(items: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(items))
