@@ -34,8 +34,8 @@ class HubServer:
     """Serve `files` as `repo` at `revision` while the `with` block runs.
 
     `fault` plans what goes wrong. `requests` lists what was asked. With `refuse = (status, code)`
-    every answer is that refusal. With `xet = True` large files are offered by Xet's protocol, from
-    a store that has nothing.
+    every answer is that refusal. With `hashes = False` the list has no hashes. With `xet = True`
+    large files are offered by Xet's protocol, from a store that has nothing.
     """
 
     def __init__(self, files: dict[str, bytes], revision: str, repo: str) -> None:
@@ -44,6 +44,7 @@ class HubServer:
         self.repo = repo
         self.requests: list[Request] = []
         self.refuse: tuple[int, str] | None = None
+        self.hashes = True
         self.xet = False
         self._faults: dict[tuple[str, str], tuple[str, float]] = {}
         self._lock = threading.Lock()
@@ -74,8 +75,10 @@ class HubServer:
         """Return what the Hub says of the repository when asked with `blobs=true`."""
         siblings = []
         for name, content in self.files.items():
-            entry = {"rfilename": name, "size": len(content), "blobId": blob_hash(content)}
-            if name.endswith(LARGE):
+            entry = {"rfilename": name, "size": len(content)}
+            if self.hashes:
+                entry["blobId"] = blob_hash(content)
+            if self.hashes and name.endswith(LARGE):
                 sha256 = hashlib.sha256(content).hexdigest()
                 entry["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
             siblings.append(entry)

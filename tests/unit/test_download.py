@@ -213,6 +213,16 @@ def hashes_of_large(hub):
     }
 
 
+def test_file_without_a_published_hash_is_refused(serve, fetch, files, target):
+    hub = serve(files)
+    hub.hashes = False
+    outcome = fetch(hub)
+    assert outcome.one_line
+    assert "no hash is known to check" in outcome.refusal
+    assert len(hub.requests) == 1
+    assert beside(target) == []
+
+
 def test_file_corrupted_once_is_fetched_again(serve, fetch, files, target):
     hub = serve(files)
     hub.fault("model.safetensors", "corrupt")

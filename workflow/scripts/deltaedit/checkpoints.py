@@ -13,9 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from deltaedit.errors import UserError
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from deltaedit.files import INDEX, WEIGHTS
 
 DTYPES = {  # safetensors' names
     "F64": torch.float64,

@@ -32,13 +32,12 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError, safe_open
 
-from deltaedit.files import link_or_copy, whole_folder
+from deltaedit.errors import UserError
+from deltaedit.files import INDEX, WEIGHTS, link_or_copy, whole_folder
 from deltaedit.logs import progress
 
 T = TypeVar("T")
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 METADATA = (
     *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -51,7 +50,7 @@ PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 log = logging.getLogger(__name__)
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """A user's mistake or a checkpoint refused; one line that says where, what and what to do."""
 
 

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+WEIGHTS = "model.safetensors"  # the weights of a checkpoint in Hugging Face layout
+INDEX = "model.safetensors.index.json"  # or which shard holds which tensor
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""One look for all figures: a paper's width, colours that survive colour blindness and grey print."""
+"""One look for all figures: a paper's width, colours told apart by colour blind and in grey."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -68,15 +68,16 @@ def scale_color(dropped_scale: float) -> str:
     return to_hex(matplotlib.colormaps["plasma"](float(shade)))
 
 
-def draw_levels(axes: Axes, levels: Mapping[str, float]) -> None:
-    """Draw one or two horizontal lines, each named at the right edge of `axes`."""
-    names = sorted(levels, key=levels.__getitem__)
+def draw_levels(axes: Axes, levels: Mapping[str, float], near: float) -> None:
+    """Draw horizontal lines named at the right edge; two that are `near` have names that part."""
+    ordered = sorted(levels.items(), key=lambda level: level[1])
     at_edge = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-    crowded = len(names) > 1 and abs(np.subtract(*levels.values())) < 8
-    for name, align in zip(names, ("top", "bottom") if crowded else ("center", "center")):
-        axes.axhline(levels[name], color=MUTED, linewidth=0.9, linestyle=":", zorder=1.9)
+    for i, (name, height) in enumerate(ordered):
+        axes.axhline(height, color=MUTED, linewidth=0.9, linestyle=":", zorder=1.9)
+        crowded = len(ordered) == 2 and ordered[1][1] - ordered[0][1] < near
+        align = ("top", "bottom")[i] if crowded else "center"
         small = {"color": MUTED, "fontsize": 7, "verticalalignment": align}
-        axes.annotate(name, (1, levels[name]), (2, 0), **at_edge, **small)
+        axes.annotate(name, (1, height), (2, 0), **at_edge, **small)
 
 
 def save(figure: Figure, svg: str | Path, png: str | Path) -> None:

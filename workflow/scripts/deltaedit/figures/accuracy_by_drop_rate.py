@@ -28,9 +28,8 @@ CAPTION = (
     "of the evaluation where there is one seed. Markers at one p stand side by side to be seen."
 )
 PANEL = ["task", "metric", "filter"]
-LINE = ["series", "dropped_scale"]
-MAX_COLUMNS = 4
-SIDESTEP = 1.8  # points between the markers of neighbouring lines at one p, at most
+MAX_COLUMNS = 3  # wider panels leave room to see lines that coincide
+SIDESTEP = 3.4  # points between the markers of neighbouring lines at one p, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     rows = rows[rows["series"].notna()]
     if not rows["series"].isin(["dare", "drop_only"]).any():
         raise ValueError("nothing to draw: no variant of dare, rescaled or with dropped_scale 0")
-    point = [*PANEL, *LINE, "drop_rate"]
+    point = [*PANEL, "series", "dropped_scale", "drop_rate"]
     # Two sweeps may share a variant: it counts once.
     seeds = _groups(rows, [*point, "seed"])[["value", "stderr"]].mean().reset_index()
     drawn = _groups(seeds, point).agg(
@@ -94,11 +93,11 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     drop_rates = np.unique(drawn["drop_rate"].dropna())
     sidestep = min(SIDESTEP, 45 * width / columns / len(drop_rates) / len(looks))
     with _style.style():
-        figure = Figure((width, 0.5 + 1.8 * rows), layout="constrained")
+        figure = Figure((width, 0.4 + 1.75 * rows), layout="constrained")
         for place, (names, panel) in enumerate(panels):
             axes = figure.add_subplot(rows, columns, place + 1)
             ends = panel[panel["series"].isin(["base", "post"])]
-            _style.draw_levels(axes, dict(zip(ends["series"], 100 * ends["accuracy"], strict=True)))
+            _style.draw_levels(axes, 100 * ends.set_index("series")["accuracy"], near=8)
             _draw_lines(axes, panel, looks, sidestep)
             _scale(axes, drop_rates)
             _name(axes, *names)
@@ -148,7 +147,7 @@ def _draw_lines(axes: Axes, panel: pd.DataFrame, looks: dict, sidestep: float) -
         special = (series, k) == ("dare", 0)
         line = look | {"marker": "", "zorder": 2 if special else 2.1}
         axes.plot(x, y, transform=aside, **line)
-        marks = look | {"linestyle": "", "zorder": 3.1 if special else 3}
+        marks = look | {"linestyle": "", "zorder": 3}
         axes.errorbar(x, y, spread, transform=aside, elinewidth=0.8, **marks)
 
 

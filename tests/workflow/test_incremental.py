@@ -1,0 +1,127 @@
+"""Only what changed is made again."""
+
+import copy
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+SLICES = [f"results/tiny/variants/dare/drop_rate={p}" for p in (0.1, 0.5)]
+
+
+@pytest.fixture
+def edited(tiny):
+    """Return a function that appends a line to a source file, put back after the test."""
+    originals = {}
+
+    def append(name, line="\n# changed\n"):
+        path = tiny.folder / name
+        originals[path] = path.read_bytes()
+        path.write_bytes(originals[path] + line.encode())
+
+    yield append
+    for path, content in originals.items():
+        path.write_bytes(content)
+
+
+@pytest.fixture
+def reconfigured(tiny, tiny_config):
+    """Return a function that changes the config, put back after the test."""
+
+    def change(function):
+        config = copy.deepcopy(tiny_config)
+        function(config)
+        tiny.configure(config)
+
+    yield change
+    tiny.configure(tiny_config)
+
+
+def test_a_second_run_has_nothing_to_do(tiny):
+    assert "Nothing to be done" in tiny.snakemake("--cores", "1").stderr
+
+
+def test_everything_asked_for_is_there(tiny):
+    results = tiny.folder / "results"
+    names = ["report.html", "config.yaml", "tables/scores.csv", "tables/loss_changes.csv"]
+    names += [f"figures/{f}.{kind}" for f in ("accuracy", "terms") for kind in ("svg", "png", "csv")]
+    for name in names:
+        assert (results / name).stat().st_size > 0
+    assert (results / "tiny/variants/expo/all/alpha=0.2/model.safetensors").exists(), "kept"
+    assert not any((tiny.folder / path).exists() for path in SLICES), "temporary"
+    assert list(tiny.folder.rglob("*.partial*")) == []
+
+
+def test_a_new_value_on_a_split_axis_runs_its_slice_and_no_other(tiny, reconfigured):
+    reconfigured(lambda c: c["sweeps"]["dare"]["grid"].update(drop_rate=[0.1, 0.3, 0.5]))
+    jobs = tiny.planned()
+    assert jobs["edit_delta"] == ["results/tiny/variants/dare/drop_rate=0.3"]
+    assert jobs["evaluate_variants"] == ["results/tiny/eval/dare/drop_rate=0.3/demo.json"]
+    assert jobs["approximate_loss"] == ["results/tiny/loss/dare/drop_rate=0.3/math.parquet"]
+    assert not jobs.keys() & {"extract_delta", "compute_gradient", "edit_kept_delta"}
+
+
+def test_a_method_s_source_reruns_its_variants_only(tiny, edited):
+    edited("workflow/scripts/deltaedit/edits/dare.py")
+    jobs = tiny.planned()
+    assert jobs["edit_delta"] == SLICES
+    assert not jobs.keys() & {"edit_kept_delta", "extract_delta", "compute_gradient"}
+    assert all("/dare/" in output for output in jobs["evaluate_variants"])
+
+
+def test_a_figure_s_source_redraws_that_figure_only(tiny, edited):
+    edited("workflow/scripts/deltaedit/figures/loss_terms.py")
+    jobs = tiny.planned()
+    assert [output.split(",")[0] for output in jobs.pop("plot_figure")] == [
+        "results/figures/terms.svg"
+    ]
+    assert jobs == {"build_report": ["results/report.html"]}
+
+
+def test_a_module_behind_all_edits_reruns_all_edits(tiny, edited):
+    edited("workflow/scripts/deltaedit/edit.py")
+    jobs = tiny.planned()
+    assert jobs["edit_delta"] == SLICES
+    assert jobs["edit_kept_delta"] == ["results/tiny/variants/expo/all"]
+    assert "extract_delta" not in jobs
+
+
+def test_a_loss_s_options_rerun_losses_only(tiny, reconfigured):
+    reconfigured(lambda c: c["losses"]["math"].update(intervals=4))
+    jobs = tiny.planned()
+    assert len(jobs["approximate_loss"]) == 4
+    assert "evaluate_variants" not in jobs
+
+
+def test_a_figure_s_entry_touches_no_result(tiny, reconfigured):
+    reconfigured(lambda c: c["figures"].pop("terms"))
+    assert not tiny.planned().keys() & {"edit_delta", "evaluate_variants", "approximate_loss"}
+
+
+def test_a_killed_job_leaves_no_output_and_the_next_run_completes(fresh, tiny_config):
+    config = copy.deepcopy(tiny_config)
+    config["sweeps"]["many"] = {"method": "dare", "grid": {"drop_rate": [i / 400 for i in range(400)]}}
+    config["runs"] = [{"pair": "tiny", "sweeps": ["many"], "suites": ["demo"]}]
+    config["figures"] = {}
+    fresh.configure(config)
+    target = "results/tiny/variants/many/all"
+    partial = fresh.folder / "results/tiny/variants/many/.all.partial"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--notemp", target]
+    with subprocess.Popen(command, cwd=fresh.folder, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + 120
+        while len(list(partial.glob("*/model.safetensors"))) < 5:
+            assert run.poll() is None, run.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for process in psutil.Process(run.pid).children(recursive=True):
+            process.send_signal(signal.SIGKILL)
+        run.communicate()
+    assert run.returncode == 1
+    assert partial.exists(), "the job must have been killed while it wrote"
+    assert not (fresh.folder / target).exists()
+    fresh.snakemake("--cores", "1", "--notemp", target)
+    assert len(list((fresh.folder / target).iterdir())) >= 400
+    assert not partial.exists()

@@ -1,0 +1,171 @@
+"""Approximated loss change of each part under DARE and under dropping only, and the totals.
+
+Figure 3, left, of Tang et al. 2024, A Unified View of Delta Parameter Editing.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from deltaedit.figures import _style
+
+MEASURE = "loss"
+CAPTION = (
+    "Loss change of an edit, split over the parts of the model, for DARE and for dropping without "
+    "rescaling at each drop rate p. Left: a point is one tensor's term of the Riemann sum; boxes "
+    "span the quartiles with the median, whiskers the 5th to the 95th percentile. Right: the sum "
+    "over all tensors (filled) and the change that was measured (hollow); the step between them "
+    "is the error of the approximation. All values are means over seeds, on one axis that is "
+    "linear in the shaded band around zero and logarithmic beyond. Compare the two methods at one "
+    "p, and how far from zero each stands."
+)
+VARIANT = ["pair", "sweep", "slice", "variant"]
+POINT = ["what", "method", "drop_rate", "tensor", "layer", "group"]
+METHODS = ["dare", "drop_only"]
+PART, APPROXIMATED, MEASURED = "part", "approximated total", "measured total"
+SMALLEST = 1e-5  # of the largest value, below which the axis is linear in any case
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """No options."""
+
+
+def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """Return the loss changes of dare (k = 0) and drop_only at each drop rate, means over seeds.
+
+        part = sum_i w_i s_part(t_i),  approximated total = sum over all parts
+
+    Args:
+        table: slopes, one row per variant, node and tensor.
+        params: none.
+
+    Returns:
+        One row per mark: what (part, approximated total, measured total), method, drop_rate,
+        tensor, layer and group (of a part), value in nats per token, number of seeds.
+
+    Raises:
+        ValueError: no variant of dare with dropped_scale 0.
+    """
+    rows = table[table["method"].isin(["dare"]) & (table["sweep"] != "ends")]
+    rows = rows[rows["dropped_scale"] == 0] if len(rows) else rows
+    if rows.empty:
+        raise ValueError("nothing to draw: no variant of dare with dropped_scale 0")
+    method = np.where(rows["rescale"].isin([True]), *METHODS)
+    rows = rows.assign(method=method, value=rows["weight"] * rows["slope"], what=PART)
+    rows = rows[[*VARIANT, "seed", *POINT, "value", "measured_change"]]
+    totals = rows.drop(columns=["tensor", "layer", "group"]).assign(what=APPROXIMATED)
+    measured = totals.drop_duplicates(VARIANT)
+    measured = measured.assign(what=MEASURED, value=measured["measured_change"])
+    rows = pd.concat([rows, totals, measured], ignore_index=True)
+    # Two sweeps may share a variant: it counts once.
+    for keys, how in ([*POINT, "seed", *VARIANT], "sum"), ([*POINT, "seed"], "mean"):
+        rows = _groups(rows, keys).agg(value=("value", how)).reset_index()
+    drawn = _groups(rows, POINT).agg(value=("value", "mean"), seeds=("value", "size"))
+    return drawn.reset_index()
+
+
+def _groups(rows: pd.DataFrame, keys: list[str]) -> Any:
+    return rows.groupby(keys, dropna=False, sort=False, observed=True)
+
+
+def draw(drawn: pd.DataFrame, params: Params) -> Figure:
+    """Draw the parts as boxes and points, and beside them the totals with their check."""
+    drop_rates = sorted(drawn["drop_rate"].unique())
+    with _style.style():
+        figure = Figure((_style.FULL_WIDTH, 3.2), layout="constrained")
+        parts, totals = figure.subplots(1, 2, sharey=True, width_ratios=(4, 3))
+        for axes in (parts, totals):
+            _scale(axes, drawn["value"], drop_rates)
+        for shift, method in zip((-0.22, 0.22), METHODS, strict=True):
+            for place, drop_rate in enumerate(drop_rates):
+                here = drawn[(drawn["method"] == method) & (drawn["drop_rate"] == drop_rate)]
+                values = {what: group.to_numpy() for what, group in here.groupby("what")["value"]}
+                if values:
+                    _draw_parts(parts, place + shift, values[PART], method)
+                    ends = values[APPROXIMATED][0], values[MEASURED][0]
+                    _draw_total(totals, place + shift, *ends, method)
+        parts.set_title("terms of the sum, by tensor", loc="left", fontweight="bold")
+        totals.set_title("sum over all tensors", loc="left", fontweight="bold")
+        parts.set_ylabel("loss change (nats per token)")
+        figure.legend(handles=_handles(drawn), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _draw_parts(axes: Axes, x: float, values: np.ndarray, method: str) -> None:
+    """Draw a box and, spread by the golden ratio over its width, a point per value."""
+    color = _style.METHOD_COLORS[method]
+    lines = {"color": color, "linewidth": 0.9}
+    axes.boxplot(
+        [values],
+        positions=[x],
+        widths=0.34,
+        whis=(5, 95),
+        showfliers=False,
+        patch_artist=True,
+        manage_ticks=False,
+        zorder=3,
+        boxprops={"facecolor": color + "26", "edgecolor": color, "linewidth": 0.9},
+        medianprops=lines | {"linewidth": 1.6},
+        whiskerprops=lines,
+        capprops=lines,
+    )
+    spread = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.26
+    marker = _style.METHOD_MARKERS[method]
+    size = np.clip(400 / len(values), 1.5, 5)
+    look = {"marker": marker, "color": color, "alpha": 0.55, "linewidth": 0}
+    axes.scatter(x + spread, values, size, **look, zorder=2)
+
+
+def _draw_total(axes: Axes, x: float, approximated: float, measured: float, method: str) -> None:
+    """Draw the two totals of one edit side by side, filled and hollow, joined by a line."""
+    look = {"marker": _style.METHOD_MARKERS[method], "color": _style.METHOD_COLORS[method]}
+    left, right = x - 0.1, x + 0.1
+    axes.plot([left, right], [approximated, measured], **look | {"marker": "", "linewidth": 0.9})
+    axes.plot(left, approximated, **look)
+    axes.plot(right, measured, **look, markerfacecolor="white")
+
+
+def _scale(axes: Axes, values: pd.Series, drop_rates: list[float]) -> None:
+    """Name the drop rates, and make the vertical axis linear around zero and else logarithmic."""
+    axes.set_xticks(range(len(drop_rates)), [f"{p:g}" for p in drop_rates])
+    axes.set_xlim(-0.6, len(drop_rates) - 0.4)
+    axes.set_xlabel("drop rate $p$")
+    axes.grid(visible=False, axis="x")
+
+    sizes = values[values != 0].abs()
+    top = sizes.max() if len(sizes) else 1.0
+    small = max(sizes.quantile(0.1), top * SMALLEST) if len(sizes) else 1.0
+    powers = np.arange(np.floor(np.log10(small)), np.ceil(np.log10(top)) + 1)
+    axes.set_yscale("symlog", linthresh=10 ** powers[0], linscale=0.7)
+    axes.axhspan(-(10 ** powers[0]), 10 ** powers[0], color="#f4f4f4", zorder=0)
+    axes.axhline(0, color=_style.MUTED, linewidth=0.9)
+    labels = {0.0: "0"}
+    for i, power in enumerate(powers):
+        text = f"10^{{{power:.0f}}}" if i % (1 + len(powers) // 6) == 0 else ""
+        labels |= {
+            10**power: f"${text}$" if text else "",
+            -(10**power): f"$-{text}$" if text else "",
+        }
+    axes.yaxis.set_major_locator(FixedLocator(sorted(labels)))
+    axes.yaxis.set_major_formatter(lambda tick, _: labels[tick])
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _handles(drawn: pd.DataFrame) -> list[Line2D]:
+    """Return the legend: a colour and a shape per method, filled and hollow for the totals."""
+    handles = []
+    for method in METHODS:
+        if (drawn["method"] == method).any():
+            look = {"color": _style.METHOD_COLORS[method], "marker": _style.METHOD_MARKERS[method]}
+            handles.append(Line2D([], [], **look, label=_style.METHOD_LABELS[method], linestyle=""))
+    for label, face in ("approximated", _style.MUTED), ("measured", "white"):
+        look = {"color": _style.MUTED, "marker": "D", "markerfacecolor": face}
+        handles.append(Line2D([], [], **look, label=f"{label} total", linestyle=""))
+    return handles
