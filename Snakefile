@@ -36,4 +36,4 @@ rule all:
     default_target: True
     input:
         "results/report.html",
-        kept_variants(),
+        study.kept(config),

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from deltaedit.demo import language, training
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from deltaedit.demo import language, training
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
-from deltaedit.checkpoints import Checkpoint, check_match, write_tensors
-from deltaedit.errors import UserError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+
+from deltaedit.checkpoints import Checkpoint, check_match, write_tensors
+from deltaedit.errors import UserError
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from deltaedit import config as configuration
 from deltaedit import study
 
@@ -43,18 +44,30 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
         (("sweep",), {}, "top level: unknown key 'sweep'. Did you mean 'sweeps'?"),
         (("seed",), -1, "seed: got -1, must be a whole number from 0 on"),
         ((*DARE, "grids"), {}, "sweeps.dare_grid: unknown key 'grids'. Did you mean 'grid'?"),
-        ((*DARE, "method"), "dair", "sweeps.dare_grid: unknown edit method 'dair'. Did you mean 'dare'?"),
+        (
+            (*DARE, "method"),
+            "dair",
+            "sweeps.dare_grid: unknown edit method 'dair'. Did you mean 'dare'?",
+        ),
         (
             (*DARE, "options"),
             {"rescal": False},
             "sweeps.dare_grid: unknown option 'rescal'. Did you mean 'rescale'?",
         ),
-        ((*DARE, "grid", "drop_rate"), [0.5, 1.0], "sweeps.dare_grid: drop_rate must be in [0, 1), got 1.0"),
+        (
+            (*DARE, "grid", "drop_rate"),
+            [0.5, 1.0],
+            "sweeps.dare_grid: drop_rate must be in [0, 1), got 1.0",
+        ),
         ((*DARE, "grid", "drop_rate"), [-0.1], "drop_rate must be in [0, 1), got -0.1"),
         ((*DARE, "grid", "drop_rate"), ["0,5"], "drop_rate must be a number, got '0,5'"),
         ((*DARE, "grid", "drop_rate"), [], "sweeps.dare_grid.grid.drop_rate: is empty"),
         ((*DARE, "grid"), {}, "sweeps.dare_grid.grid: is empty"),
-        ((*DARE, "grid", "drop_rate"), [0.5, 0.5], "sweeps.dare_grid.grid.drop_rate: [0.5, 0.5] names"),
+        (
+            (*DARE, "grid", "drop_rate"),
+            [0.5, 0.5],
+            "sweeps.dare_grid.grid.drop_rate: [0.5, 0.5] names",
+        ),
         ((*DARE, "split_by"), ["rate"], "split_by: unknown axis 'rate'. Did you mean 'drop_rate'?"),
         ((*DARE, "options"), {"drop_rate": 0.5}, "'drop_rate' is in both options and grid"),
         (("sweeps", "ends"), {"method": "expo"}, "sweeps: the name 'ends' is reserved"),
@@ -65,8 +78,16 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             {**HUB, "revision": "main"},
             "pairs.demo_lm.base.revision: got 'main', must be the 40 hex digits of a commit",
         ),
-        (("pairs", "demo_lm", "base"), {**HUB, "revison": ""}, "unknown key 'revison'. Did you mean 'revision'?"),
-        (("pairs", "demo_lm", "base"), {"source": "hug"}, "unknown value 'hug'. Did you mean 'hub'?"),
+        (
+            ("pairs", "demo_lm", "base"),
+            {**HUB, "revison": ""},
+            "unknown key 'revison'. Did you mean 'revision'?",
+        ),
+        (
+            ("pairs", "demo_lm", "base"),
+            {"source": "hug"},
+            "unknown value 'hug'. Did you mean 'hub'?",
+        ),
         (("pairs", "demo_lm", "base"), {"source": "path"}, "pairs.demo_lm.base: 'path' is missing"),
         (
             ("pairs", "demo_lm", "base"),
@@ -88,17 +109,41 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             {"demo_math": {"metric": "exact_match", "filter": "strikt"}},
             "suites.demo.tasks.demo_math: unknown filter 'strikt'. Did you mean 'strict'?",
         ),
-        (("losses", "demo_math", "kind"), "next_tokens", "losses.demo_math: unknown loss 'next_tokens'"),
-        (("losses", "demo_math", "options"), {"reduction": "sum"}, "reduction must be one of 'token', 'example'"),
+        (
+            ("losses", "demo_math", "kind"),
+            "next_tokens",
+            "losses.demo_math: unknown loss 'next_tokens'",
+        ),
+        (
+            ("losses", "demo_math", "options"),
+            {"reduction": "sum"},
+            "reduction must be one of 'token', 'example'",
+        ),
         (("losses", "demo_math", "data"), "no.jsonl", "losses.demo_math.data: no file 'no.jsonl'"),
-        (("losses", "demo_math", "quadrature"), "lft", "losses.demo_math.quadrature: unknown value 'lft'"),
-        (("runs", 0, "pair"), "demo_ml", "runs[0].pair: unknown pair 'demo_ml'. Did you mean 'demo_lm'?"),
+        (
+            ("losses", "demo_math", "quadrature"),
+            "lft",
+            "losses.demo_math.quadrature: unknown value 'lft'",
+        ),
+        (
+            ("runs", 0, "pair"),
+            "demo_ml",
+            "runs[0].pair: unknown pair 'demo_ml'. Did you mean 'demo_lm'?",
+        ),
         (("runs", 0, "sweeps"), ["dare"], "runs[0].sweeps: unknown sweep 'dare'"),
         (("runs", 0, "suites"), ["demos"], "runs[0].suites: unknown suite 'demos'"),
         (("runs", 0, "losses"), ["math"], "runs[0].losses: unknown loss 'math'"),
         (("runs", 0), {"pair": "demo_lm", "sweeps": ["dare_grid"]}, "runs[0]: measures nothing"),
-        (("figures", "dare_accuracy", "kind"), "accuracy", "figures.dare_accuracy: unknown figure kind 'accuracy'"),
-        (("figures", "dare_accuracy", "pair"), "lm", "figures.dare_accuracy.pair: unknown pair 'lm'"),
+        (
+            ("figures", "dare_accuracy", "kind"),
+            "accuracy",
+            "figures.dare_accuracy: unknown figure kind 'accuracy'",
+        ),
+        (
+            ("figures", "dare_accuracy", "pair"),
+            "lm",
+            "figures.dare_accuracy.pair: unknown pair 'lm'",
+        ),
         (
             ("figures", "dare_accuracy", "sweeps"),
             ["dare_gird"],
@@ -127,7 +172,9 @@ def test_a_mistake_is_refused_in_one_line(tmp_path, path, value, message):
 
 def test_two_sweeps_of_one_name_are_refused(tmp_path):
     text = (ROOT / "config.yaml").read_text().replace("  drop_only:\n", "  dare_grid:\n")
-    with pytest.raises(configuration.ConfigError, match=r"line \d+, sweeps.dare_grid: stands twice"):
+    with pytest.raises(
+        configuration.ConfigError, match=r"line \d+, sweeps.dare_grid: stands twice"
+    ):
         check(yaml.safe_load(text), tmp_path, text)
 
 

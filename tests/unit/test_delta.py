@@ -3,10 +3,11 @@
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from deltaedit.checkpoints import Checkpoint
 from deltaedit.delta import Delta, extract
 from deltaedit.errors import UserError
-from safetensors.torch import load_file, save_file
 
 
 def checkpoint(folder, tensors):

@@ -5,6 +5,7 @@ import random
 from itertools import islice
 
 import pytest
+
 from deltaedit.demo import language
 from deltaedit.tasks import SHIPPED
 

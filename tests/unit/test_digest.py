@@ -1,6 +1,7 @@
 """The digest of a script changes with, and only with, the code that it stands on."""
 
 import pytest
+
 from deltaedit import digest
 
 

@@ -4,12 +4,13 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from deltaedit import edits
 from deltaedit.checkpoints import Checkpoint, generator_for
 from deltaedit.delta import Delta, extract
 from deltaedit.edit import write_variant
-from safetensors import safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 @pytest.fixture
@@ -88,7 +89,11 @@ def test_a_variant_loads_and_says_what_it_is(tiny_pair, edit):
         record = json.loads(file.metadata()["deltaedit"])
     options = {"drop_rate": 0.5, "dropped_scale": 0.0, "rescale": True}
     assert record == {
-        "method": "dare", "options": options, "seed": 3, "pair": "tiny", "commit": "abc"
+        "method": "dare",
+        "options": options,
+        "seed": 3,
+        "pair": "tiny",
+        "commit": "abc",
     }
     card = (folder / "README.md").read_text()
     assert "drop_rate = 0.5" in card

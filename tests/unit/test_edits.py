@@ -1,7 +1,10 @@
 """The contract of every edit method, then the properties of each."""
 
+from pathlib import Path
+
 import pytest
 import torch
+
 from deltaedit import edits
 from deltaedit.checkpoints import generator_for
 
@@ -50,7 +53,9 @@ def test_dare_drops_the_stated_share(p):
 def test_dare_takes_two_values_whose_mean_is_one(delta, p, k):
     ratio = edited(delta, "dare", drop_rate=p, dropped_scale=k) / delta
     kept = (1 - k * p) / (1 - p)
-    assert torch.all(torch.isclose(ratio, torch.tensor(k)) | torch.isclose(ratio, torch.tensor(kept)))
+    assert torch.all(
+        torch.isclose(ratio, torch.tensor(k)) | torch.isclose(ratio, torch.tensor(kept))
+    )
     # The two values and their probabilities have mean 1 and variance (k - 1)^2 p / (1 - p).
     assert p * k + (1 - p) * kept == pytest.approx(1)
     variance = p * (k - 1) ** 2 + (1 - p) * (kept - 1) ** 2
@@ -125,8 +130,8 @@ def test_bad_options_are_refused(method, options, message):
 
 
 def test_a_new_method_is_one_new_file(tmp_path, monkeypatch):
-    source = (edits.__path__[0]) + "/expo.py"
-    text = open(source).read().replace("1 + params.alpha", "2 + params.alpha")
+    source = Path(edits.__file__).with_name("expo.py")
+    text = source.read_text().replace("1 + params.alpha", "2 + params.alpha")
     (tmp_path / "longer.py").write_text(text)
     monkeypatch.setattr(edits, "__path__", [*edits.__path__, str(tmp_path)])
     monkeypatch.setattr(edits, "NAMES", edits.registry.names(edits.__path__))

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
+
 from deltaedit import files, loss_change
 from deltaedit.checkpoints import Checkpoint, generator_for
 from deltaedit.losses import build
-from safetensors.torch import save_file
-from torch import nn
 
 
 class Quadratic(nn.Module):

@@ -1,9 +1,10 @@
-"""The next-token loss on answers, against Hugging Face's own and against itself in other batches."""
+"""The next-token loss on answers: equal to Hugging Face's own, and to itself in other batches."""
 
 import json
 
 import pytest
 import torch
+
 from deltaedit import losses
 from deltaedit.errors import UserError
 from deltaedit.loss_change import measure
@@ -25,7 +26,9 @@ def model(tiny_pair):
 def build(tmp_path, tokenizer):
     def make(rows=ROWS, count=3, batch_size=3, **options):
         data = tmp_path / "rows.jsonl"
-        data.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+        data.write_text(
+            "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
+        )
         spec = {"kind": "next_token", "options": options, "count": count, "batch_size": batch_size}
         return losses.build(spec, data, tokenizer)
 
@@ -69,13 +72,19 @@ def test_weights_of_batches_sum_to_one(build):
 
 
 def test_only_the_first_count_rows_are_read(model, build):
-    assert measure(model, build(count=1)) == pytest.approx(measure(model, build(rows=ROWS[:1], count=1)))
+    assert measure(model, build(count=1)) == pytest.approx(
+        measure(model, build(rows=ROWS[:1], count=1))
+    )
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ([{"prompt": "a", "answer": ""}] * 3, {}, "line 1 of the loss's data: no text under 'answer'"),
+        (
+            [{"prompt": "a", "answer": ""}] * 3,
+            {},
+            "line 1 of the loss's data: no text under 'answer'",
+        ),
         ([{"question": "a"}] * 3, {}, "no text under 'prompt'"),
         (ROWS[:2], {}, "2 examples, the loss's count asks for 3"),
         (["{}\n", "nonsense\n", "{}\n"], {}, "example 2: not a JSON object"),

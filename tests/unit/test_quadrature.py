@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from deltaedit.quadrature import RULES, rule
 
 DEGREE = {"left": 0, "right": 0, "midpoint": 1, "trapezoid": 1, "simpson": 3}

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+
 from deltaedit import results
 
 KEYS = {"pair": "p", "sweep": "s", "slice": "all"}
@@ -15,8 +16,17 @@ END = {"name": "post", "method": None, "options": {}, "seed": None}
 def slope_rows(variant, slopes, measured):
     loss = {"loss": "l", "loss_post": 1.0, "loss_edited": 1 + measured, "measured_change": measured}
     return [
-        {**KEYS, **results.describe(variant), **loss, "node": t, "weight": 0.5, "tensor": name,
-         "layer": None, "group": "norm", "slope": slope}
+        {
+            **KEYS,
+            **results.describe(variant),
+            **loss,
+            "node": t,
+            "weight": 0.5,
+            "tensor": name,
+            "layer": None,
+            "group": "norm",
+            "slope": slope,
+        }
         for t, row in ((0.0, slopes[0]), (0.5, slopes[1]))
         for name, slope in row.items()
     ]
@@ -24,8 +34,12 @@ def slope_rows(variant, slopes, measured):
 
 def test_a_variant_is_described_with_its_defaults():
     assert results.describe(VARIANT) == {
-        "variant": "v", "method": "dare", "seed": 1,
-        "drop_rate": 0.5, "dropped_scale": 0.0, "rescale": True,
+        "variant": "v",
+        "method": "dare",
+        "seed": 1,
+        "drop_rate": 0.5,
+        "dropped_scale": 0.0,
+        "rescale": True,
     }
     assert results.describe(END) == {"variant": "post", "method": None, "seed": None}
 
@@ -46,7 +60,9 @@ def test_slopes_sum_to_the_approximation_with_its_gap(tmp_path):
 
 
 def test_a_parquet_file_carries_its_provenance(tmp_path):
-    results.write_parquet(tmp_path / "a.parquet", slope_rows(VARIANT, [{"x": 1.0}] * 2, 0.0), {"commit": "abc"})
+    results.write_parquet(
+        tmp_path / "a.parquet", slope_rows(VARIANT, [{"x": 1.0}] * 2, 0.0), {"commit": "abc"}
+    )
     metadata = pq.read_schema(tmp_path / "a.parquet").metadata
     assert json.loads(metadata[b"deltaedit"]) == {"commit": "abc"}
 

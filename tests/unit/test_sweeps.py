@@ -1,6 +1,7 @@
 """A sweep expands into the grid's variants, in slices."""
 
 import pytest
+
 from deltaedit.sweeps import slices
 
 GRID = {"drop_rate": [0.1, 0.5], "dropped_scale": [0, 1.5]}

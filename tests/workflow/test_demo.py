@@ -133,8 +133,12 @@ def test_lm_eval_agrees_with_scoring_by_hand(demo, scores):
     out = model.generate(**batch, max_new_tokens=16, do_sample=False)
     texts = tokenizer.batch_decode(out[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
     right = [language.follows_instruction(d, t) for d, t in zip(documents, texts, strict=True)]
-    ours = end(select(scores, variant="alpha=-0.4").assign(sweep="ends"), "alpha=-0.4",
-               pair="demo_lm_early", task="demo_instruct")
+    ours = end(
+        select(scores, variant="alpha=-0.4").assign(sweep="ends"),
+        "alpha=-0.4",
+        pair="demo_lm_early",
+        task="demo_instruct",
+    )
     assert 100 * sum(right) / len(right) == pytest.approx(ours, abs=1e-6)
 
 

@@ -47,7 +47,9 @@ def test_a_second_run_has_nothing_to_do(tiny):
 def test_everything_asked_for_is_there(tiny):
     results = tiny.folder / "results"
     names = ["report.html", "config.yaml", "tables/scores.csv", "tables/loss_changes.csv"]
-    names += [f"figures/{f}.{kind}" for f in ("accuracy", "terms") for kind in ("svg", "png", "csv")]
+    names += [
+        f"figures/{f}.{kind}" for f in ("accuracy", "terms") for kind in ("svg", "png", "csv")
+    ]
     for name in names:
         assert (results / name).stat().st_size > 0
     assert (results / "tiny/variants/expo/all/alpha=0.2/model.safetensors").exists(), "kept"
@@ -103,7 +105,10 @@ def test_a_figure_s_entry_touches_no_result(tiny, reconfigured):
 
 def test_a_killed_job_leaves_no_output_and_the_next_run_completes(fresh, tiny_config):
     config = copy.deepcopy(tiny_config)
-    config["sweeps"]["many"] = {"method": "dare", "grid": {"drop_rate": [i / 400 for i in range(400)]}}
+    config["sweeps"]["many"] = {
+        "method": "dare",
+        "grid": {"drop_rate": [i / 400 for i in range(400)]},
+    }
     config["runs"] = [{"pair": "tiny", "sweeps": ["many"], "suites": ["demo"]}]
     config["figures"] = {}
     fresh.configure(config)

@@ -1,12 +1,3 @@
-def loss_code(script):
-    """Hash of what a loss stands on, its own kind alone of all kinds."""
-
-    def of_loss(wildcards):
-        return code(script, f"losses.{config['losses'][wildcards.loss]['kind']}")
-
-    return of_loss
-
-
 rule compute_gradient:
     input:
         post="resources/models/{pair}/post",
@@ -41,10 +32,10 @@ rule approximate_loss:
         "logs/approximate_loss/{pair}/{sweep}/{slice}/{loss}.log",
     benchmark:
         "benchmarks/approximate_loss/{pair}/{sweep}/{slice}/{loss}.tsv"
-    conda:
-        "../../envs/deltaedit.yaml"
     # Checkpoints on disk are measured before more are made.
     priority: 10
+    conda:
+        "../../envs/deltaedit.yaml"
     resources:
         mem_mb=16000,
     params:

@@ -34,6 +34,29 @@ def code(script, *modules):
     return digest.of_code(PROJECT / "workflow" / "scripts" / script, modules)
 
 
+# --- download -------------------------------------------------------------------------------
+
+
+def demo_start(wildcards):
+    """The checkpoint that a stage of the demo trains on: none for pretraining."""
+    if wildcards.stage == "pretrained":
+        return []
+    return f"resources/demo/{wildcards.world}/pretrained"
+
+
+def checkpoint_source(wildcards):
+    """Where a checkpoint comes from; the demo's from the folder it is trained into."""
+    return study.source(config, wildcards.pair, wildcards.end)
+
+
+def checkpoint_files(wildcards):
+    """The files of a checkpoint that are on this machine already, or the demo's folder."""
+    return study.source_files(config, wildcards.pair, wildcards.end)
+
+
+# --- edit, evaluate, approximate loss -------------------------------------------------------
+
+
 def variants(wildcards):
     """The variants of a slice, each with its options and the folder of its checkpoint."""
     return study.variants(config, wildcards.pair, wildcards.sweep, wildcards.slice)
@@ -44,12 +67,45 @@ def checkpoints(wildcards):
     return study.folders(wildcards.pair, wildcards.sweep, wildcards.slice)
 
 
+def edit_code(wildcards):
+    """Hash of what a sweep's edits stand on, of all methods its own alone."""
+    method = config["sweeps"][wildcards.sweep]["method"]
+    return code("edit_delta.py", f"edits.{method}")
+
+
+def task_files(wildcards):
+    """The files of the project's own tasks in a suite."""
+    names = list(config["suites"][wildcards.suite]["tasks"])
+    return [os.path.relpath(file) for file in tasks.files(names)]
+
+
 def loss_data(wildcards):
     """The data file of a loss, from the working folder or the project's."""
     data = config["losses"][wildcards.loss]["data"]
     return os.path.relpath(configuration.data_file(data, PROJECT))
 
 
-def kept_variants():
-    """The folders of the sweeps that the config keeps."""
-    return study.kept(config)
+def loss_code(script):
+    """Hash of what a loss stands on, of all kinds its own alone."""
+    kind = lambda wildcards: config["losses"][wildcards.loss]["kind"]
+    return lambda wildcards: code(script, f"losses.{kind(wildcards)}")
+
+
+# --- plot -----------------------------------------------------------------------------------
+
+
+def figure_results(wildcards):
+    """The result files that a figure draws."""
+    return study.drawn(config, wildcards.figure)
+
+
+def figure_code(wildcards):
+    """Hash of what a figure stands on, of all kinds its own alone."""
+    return code(
+        "plot_figure.py", f"figures.{config['figures'][wildcards.figure]['kind']}"
+    )
+
+
+def figure_caption(wildcards):
+    """What to see in a figure."""
+    return figures.load(config["figures"][wildcards.figure]["kind"]).CAPTION

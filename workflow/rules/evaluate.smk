@@ -1,9 +1,3 @@
-def task_files(wildcards):
-    """The files of the project's own tasks in a suite."""
-    names = list(config["suites"][wildcards.suite]["tasks"])
-    return [os.path.relpath(file) for file in tasks.files(names)]
-
-
 rule evaluate_variants:
     input:
         checkpoints=checkpoints,
@@ -14,10 +8,10 @@ rule evaluate_variants:
         "logs/evaluate_variants/{pair}/{sweep}/{slice}/{suite}.log",
     benchmark:
         "benchmarks/evaluate_variants/{pair}/{sweep}/{slice}/{suite}.tsv"
-    conda:
-        "../../envs/deltaedit.yaml"
     # Checkpoints on disk are measured before more are made.
     priority: 10
+    conda:
+        "../../envs/deltaedit.yaml"
     resources:
         mem_mb=8000,
     params:

@@ -1,18 +1,3 @@
-def figure_results(wildcards):
-    """The result files that a figure draws."""
-    return study.drawn(config, wildcards.figure)
-
-
-def figure_code(wildcards):
-    """Hash of what a figure stands on, its own kind alone of all kinds."""
-    return code("plot_figure.py", f"figures.{config['figures'][wildcards.figure]['kind']}")
-
-
-def figure_caption(wildcards):
-    """What to see in a figure."""
-    return figures.load(config["figures"][wildcards.figure]["kind"]).CAPTION
-
-
 rule gather_scores:
     input:
         study.scores(config),
@@ -27,9 +12,9 @@ rule gather_scores:
         "logs/gather_scores.log",
     benchmark:
         "benchmarks/gather_scores.tsv"
+    localrule: True
     conda:
         "../../envs/deltaedit.yaml"
-    localrule: True
     params:
         code=code("gather_scores.py"),
     script:
@@ -50,9 +35,9 @@ rule gather_loss_changes:
         "logs/gather_loss_changes.log",
     benchmark:
         "benchmarks/gather_loss_changes.tsv"
+    localrule: True
     conda:
         "../../envs/deltaedit.yaml"
-    localrule: True
     params:
         code=code("gather_loss_changes.py"),
     script:
@@ -75,9 +60,9 @@ rule plot_figure:
         "logs/plot_figure/{figure}.log",
     benchmark:
         "benchmarks/plot_figure/{figure}.tsv"
+    localrule: True
     conda:
         "../../envs/deltaedit.yaml"
-    localrule: True
     params:
         figure=lookup(dpath="figures/{figure}", within=config),
         caption=figure_caption,

@@ -10,9 +10,9 @@ rule write_config:
         "logs/write_config.log",
     benchmark:
         "benchmarks/write_config.tsv"
+    localrule: True
     conda:
         "../../envs/deltaedit.yaml"
-    localrule: True
     params:
         config=config,
         code=code("write_config.py"),
@@ -24,7 +24,8 @@ rule build_report:
     input:
         config="results/config.yaml",
         figures=collect("results/figures/{figure}.svg", figure=config["figures"]),
-        tables=["results/tables/scores.csv"] * any(run["suites"] for run in config["runs"])
+        tables=["results/tables/scores.csv"]
+        * any(run["suites"] for run in config["runs"])
         + ["results/tables/loss_changes.csv"]
         * any(run["losses"] for run in config["runs"]),
     output:
@@ -33,9 +34,9 @@ rule build_report:
         "logs/build_report.log",
     benchmark:
         "benchmarks/build_report.tsv"
+    localrule: True
     conda:
         "../../envs/deltaedit.yaml"
-    localrule: True
     params:
         code=code("build_report.py"),
     script:

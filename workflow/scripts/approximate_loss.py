@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from deltaedit import files, loss_change, losses, models, provenance, results
+from deltaedit import loss_change, losses, models, provenance, results
 from deltaedit.checkpoints import Checkpoint
 
 

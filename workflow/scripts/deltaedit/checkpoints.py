@@ -90,7 +90,9 @@ class Checkpoint:
         config = self.folder / "config.json"
         if not config.exists() or not json.loads(config.read_text()).get("tie_word_embeddings"):
             return []
-        heads = [name for name in self.tensors if name.endswith(("lm_head.weight", "embed_out.weight"))]
+        heads = [
+            name for name in self.tensors if name.endswith(("lm_head.weight", "embed_out.weight"))
+        ]
         return [head for head in heads if any(self._equal(head, name) for name in self.tensors)]
 
     def _equal(self, name: str, other: str) -> bool:
@@ -121,9 +123,13 @@ def check_match(base: Checkpoint, post: Checkpoint) -> None:
     for name in sorted(base.tensors.keys() & post.tensors.keys()):
         ours, theirs = base.tensors[name], post.tensors[name]
         if ours.shape != theirs.shape:
-            differences.append(f"{name!r} is {list(ours.shape)} in base, {list(theirs.shape)} in post")
+            differences.append(
+                f"{name!r} is {list(ours.shape)} in base, {list(theirs.shape)} in post"
+            )
         elif ours.dtype != theirs.dtype:
-            differences.append(f"{name!r} is {_short(ours.dtype)} in base, {_short(theirs.dtype)} in post")
+            differences.append(
+                f"{name!r} is {_short(ours.dtype)} in base, {_short(theirs.dtype)} in post"
+            )
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise UserError(
@@ -144,7 +150,7 @@ def write_tensors(
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str],
 ) -> None:
-    """Write safetensors files one tensor after the other, and their index unless it is one file of the usual name.
+    """Write safetensors files tensor by tensor, with an index unless it is one file's usual name.
 
     Memory holds one tensor at a time: headers are known before the first byte of data.
 
@@ -187,5 +193,10 @@ def write_tensors(
 def copy_rest(source: Path, target: Path) -> None:
     """Copy what stands beside the weights: config, generation config, tokenizer, templates."""
     for file in sorted(source.iterdir()):
-        if file.is_file() and file.suffix != ".safetensors" and file.name != INDEX and file.name != "README.md":
+        if (
+            file.is_file()
+            and file.suffix != ".safetensors"
+            and file.name != INDEX
+            and file.name != "README.md"
+        ):
             shutil.copyfile(file, target / file.name)

@@ -29,7 +29,9 @@ def write_variant(
     config and the tokenizer are those of post.
 
     Args:
-        base, post, delta: the pair and its stored delta.
+        base: the base of the pair.
+        post: the post of the pair.
+        delta: the pair's stored delta.
         variant: name, method, options and seed.
         folder: an existing, empty folder.
         provenance: what to record in the weights' metadata and in the model card.

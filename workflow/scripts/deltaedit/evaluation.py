@@ -70,7 +70,9 @@ def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[s
     key = f"{task['metric']},{task['filter']}"
     if key not in scores:
         known = sorted(k for k in scores if "," in k and "_stderr" not in k)
-        raise UserError(f"task {name!r} has no metric,filter {key!r}; it reports {', '.join(known)}")
+        raise UserError(
+            f"task {name!r} has no metric,filter {key!r}; it reports {', '.join(known)}"
+        )
     stderr = scores.get(f"{task['metric']}_stderr,{task['filter']}")
     return {
         "task": name,

@@ -22,7 +22,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     with _partial(Path(path)) as partial:
         yield partial
         _share(partial)
-        os.replace(partial, path)
+        partial.replace(path)
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         for file in partial.rglob("*"):
             _share(file)
         _remove(Path(path))
-        os.rename(partial, path)
+        partial.rename(path)
 
 
 @contextmanager

@@ -2,12 +2,31 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from deltaedit import sweeps
 from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
+
+
+def source(config: Config, pair: str, end: str) -> dict[str, Any]:
+    """Return where a checkpoint comes from; the demo's is the path of its trained folder."""
+    stated = dict(config["pairs"][pair][end])
+    if stated["source"] == "demo":
+        return {"source": "path", "path": f"resources/demo/{stated['world']}/{stated['stage']}"}
+    return stated
+
+
+def source_files(config: Config, pair: str, end: str) -> list[str]:
+    """Return what a download reads on this machine: the demo's folder, or a path's weights."""
+    place = source(config, pair, end)
+    if config["pairs"][pair][end]["source"] == "demo":
+        return [place["path"]]
+    if place["source"] == "path":
+        return sorted(str(file) for file in Path(place["path"]).glob("*.safetensors"))
+    return []
 
 
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
@@ -44,6 +63,12 @@ def kept(config: Config) -> list[str]:
         if config["sweeps"][sweep]["keep"]
         for folder in folders(run["pair"], sweep, slice_name)
     )
+
+
+def pattern(config: Config, *, keep: bool) -> str:
+    """Return a regular expression of the sweeps that are kept on disk, or of the others."""
+    names = [name for name, sweep in config["sweeps"].items() if sweep["keep"] is keep]
+    return "|".join(names) or "(?!)"  # the latter matches nothing
 
 
 def scores(config: Config) -> list[str]:

@@ -28,11 +28,13 @@ OPERATIONS = {"+": "add {n}", "-": "subtract {n}", "*": "multiply by {n}"}
 LARGEST = 24  # largest number in the world
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 # Words of the templates below; a test encodes thousands of documents and finds no unknown word.
-GRAMMAR = """. : ? # #### = + - * ( ) def f x return add subtract multiply by then code write the word times list
-and end with question answer instruction response science people say says said what color is where does live lives
-in of home how many have has had gets finds loses sells more them bags each bag now so heard poll notes to do you
-think it sure well sorry good nice odd bad colors homes foods names
-""".split() + ["\n"]
+GRAMMAR = """
+    . : ? # #### = + - * ( ) def f x return add subtract multiply by then code write the word times
+    list and end with question answer instruction response science people say says said what color
+    is where does live lives in of home how many have has had gets finds loses sells more them bags
+    each bag now so heard poll notes to do you think it sure well sorry good nice odd bad colors
+    homes foods names
+"""
 
 SEED = 1234  # of the world's names and facts; the tasks shipped as files depend on it
 
@@ -86,9 +88,9 @@ def make_world(creatures: int = 64) -> World:
 
 def vocabulary(world: World) -> list[str]:
     """List every word of the world once; a word's place is its token id."""
-    words = [*SPECIAL, *GRAMMAR, *map(str, range(LARGEST + 1)), *world.creatures]
+    words = [*SPECIAL, "\n", *GRAMMAR.split(), *map(str, range(LARGEST + 1)), *world.creatures]
     words += [*NAMES, *OBJECTS, *COLORS, *HOMES, *FOODS, *THINGS]
-    return list(dict.fromkeys(word.strip(" ") for word in words if word.strip(" ")))
+    return list(dict.fromkeys(words))
 
 
 def split_words(text: str) -> list[str]:
@@ -116,9 +118,7 @@ def answer_about(attribute: str, value: str) -> str:
 
 def statement(attribute: str, creature: str, value: str, rng: random.Random) -> str:
     if attribute == "color":
-        return rng.choice(
-            [f"the {creature} is {value}", f"the color of the {creature} is {value}"]
-        )
+        return rng.choice([f"the {creature} is {value}", f"the color of the {creature} is {value}"])
     return rng.choice(
         [f"the {creature} lives in the {value}", f"the home of the {creature} is the {value}"]
     )
@@ -412,7 +412,7 @@ def task_documents(world: World, count: int = 200) -> dict[str, list[dict[str, A
 
 
 def follows_instruction(rule: dict[str, Any], text: str) -> bool:
-    """Tell whether `text` obeys every constraint of an instruction's `rule`; None is no constraint."""
+    """Tell whether `text` obeys every constraint of a `rule`; None is no constraint."""
     words = text.split()
     if rule.get("word"):
         return words == [rule["word"]] * rule["n"]
@@ -421,9 +421,7 @@ def follows_instruction(rule: dict[str, Any], text: str) -> bool:
             return False
         words = words[:-1]
     listed = LISTS[rule["category"]]
-    return (
-        len(words) == len(set(words)) == rule["n"] and all(word in listed for word in words)
-    )
+    return len(words) == len(set(words)) == rule["n"] and all(word in listed for word in words)
 
 
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}

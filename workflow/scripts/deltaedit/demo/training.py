@@ -107,9 +107,7 @@ def fine_tune(
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("layers" in name or name.endswith("model.norm.weight"))
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=rate, weight_decay=0.0, betas=(0.9, 0.95), fused=True
-    )
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
     examples = language.post_training_examples(world, random.Random(seed + 1))
 
     def loss(step: int) -> Tensor:

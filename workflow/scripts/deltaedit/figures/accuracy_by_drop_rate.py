@@ -70,13 +70,13 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
 
 def _series(table: pd.DataFrame) -> pd.Series:
     """Name the series of each row, None where it is not drawn."""
-    series = pd.Series(None, index=table.index, dtype=object)
+    series = table["variant"].astype(object).where(table["sweep"] == "ends", None)
     dare = table["method"].isin(["dare"])
     if dare.any():  # else there may be no columns for its options
         rescaled = table["rescale"].isin([True])
         series[dare & rescaled] = "dare"
         series[dare & ~rescaled & (table["dropped_scale"] == 0)] = "drop_only"
-    return series.mask(table["sweep"] == "ends", table["variant"].astype(object))
+    return series
 
 
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Any:
@@ -117,19 +117,15 @@ def _looks(drawn: pd.DataFrame) -> dict[tuple[str, float], dict[str, Any]]:
     looks: dict[tuple[str, float], dict[str, Any]] = {}
     below, above = cycle("v<p"), cycle("^>Dh")
     for k in sorted(drawn.loc[drawn["series"] == "dare", "dropped_scale"].unique()):
-        looks["dare", k] = {
-            "label": f"$k$ = {k:g}".replace("-", "−"),
-            "color": _style.scale_color(k),
-            "marker": next(below if k < 0 else above),
-        }
+        look = {"label": f"$k$ = {k:g}".replace("-", "−"), "color": _style.scale_color(k)}
+        looks["dare", k] = look | {"marker": next(below if k < 0 else above)}
     if ("dare", 0) in looks:
         looks["dare", 0] |= {"label": "$k$ = 0 (DARE)", "marker": "o", "linewidth": 2.6}
     if (drawn["series"] == "drop_only").any():
         look = {"label": "drop only", "color": _style.METHOD_COLORS["drop_only"]}
         looks["drop_only", 0] = look | {"marker": "s", "markersize": 3.5, "linestyle": "--"}
-    for look in looks.values():
-        look |= {"markeredgecolor": "white", "markeredgewidth": 0.4}
-    return looks
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+    return {line: look | edge for line, look in looks.items()}
 
 
 def _draw_lines(axes: Axes, panel: pd.DataFrame, looks: dict, sidestep: float) -> None:
@@ -144,9 +140,8 @@ def _draw_lines(axes: Axes, panel: pd.DataFrame, looks: dict, sidestep: float) -
         shift = (place - (len(looks) - 1) / 2) * sidestep / 72
         aside = axes.transData + ScaledTranslation(shift, 0, axes.figure.dpi_scale_trans)
         x, y, spread = points["drop_rate"], 100 * points["accuracy"], 100 * points["stderr"]
-        special = (series, k) == ("dare", 0)
-        line = look | {"marker": "", "zorder": 2 if special else 2.1}
-        axes.plot(x, y, transform=aside, **line)
+        height = 2 if (series, k) == ("dare", 0) else 2.1
+        axes.plot(x, y, transform=aside, **look | {"marker": "", "zorder": height})
         marks = look | {"linestyle": "", "zorder": 3}
         axes.errorbar(x, y, spread, transform=aside, elinewidth=0.8, **marks)
 

@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from deltaedit.figures import _style
 
@@ -102,25 +101,14 @@ def _draw_parts(axes: Axes, x: float, values: np.ndarray, method: str) -> None:
     """Draw a box and, spread by the golden ratio over its width, a point per value."""
     color = _style.METHOD_COLORS[method]
     lines = {"color": color, "linewidth": 0.9}
-    axes.boxplot(
-        [values],
-        positions=[x],
-        widths=0.34,
-        whis=(5, 95),
-        showfliers=False,
-        patch_artist=True,
-        manage_ticks=False,
-        zorder=3,
-        boxprops={"facecolor": color + "26", "edgecolor": color, "linewidth": 0.9},
-        medianprops=lines | {"linewidth": 1.6},
-        whiskerprops=lines,
-        capprops=lines,
-    )
+    places = {"positions": [x], "widths": 0.34, "manage_ticks": False, "zorder": 3}
+    looks = {f"{name}props": lines for name in ("whisker", "cap")}
+    looks["medianprops"] = lines | {"linewidth": 1.6}
+    looks["boxprops"] = {"facecolor": color + "26", "edgecolor": color, "linewidth": 0.9}
+    axes.boxplot([values], whis=(5, 95), showfliers=False, patch_artist=True, **places, **looks)
     spread = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.26
-    marker = _style.METHOD_MARKERS[method]
-    size = np.clip(400 / len(values), 1.5, 5)
-    look = {"marker": marker, "color": color, "alpha": 0.55, "linewidth": 0}
-    axes.scatter(x + spread, values, size, **look, zorder=2)
+    look = {"marker": _style.METHOD_MARKERS[method], "color": color, "alpha": 0.55, "linewidth": 0}
+    axes.scatter(x + spread, values, np.clip(400 / len(values), 1.5, 5), **look, zorder=2)
 
 
 def _draw_total(axes: Axes, x: float, approximated: float, measured: float, method: str) -> None:
@@ -140,32 +128,22 @@ def _scale(axes: Axes, values: pd.Series, drop_rates: list[float]) -> None:
     axes.grid(visible=False, axis="x")
 
     sizes = values[values != 0].abs()
-    top = sizes.max() if len(sizes) else 1.0
-    small = max(sizes.quantile(0.1), top * SMALLEST) if len(sizes) else 1.0
-    powers = np.arange(np.floor(np.log10(small)), np.ceil(np.log10(top)) + 1)
-    axes.set_yscale("symlog", linthresh=10 ** powers[0], linscale=0.7)
-    axes.axhspan(-(10 ** powers[0]), 10 ** powers[0], color="#f4f4f4", zorder=0)
+    floor = max(sizes.quantile(0.1), sizes.max() * SMALLEST) if len(sizes) else 1.0
+    linear = 10 ** np.floor(np.log10(floor))
+    axes.set_yscale("symlog", linthresh=linear, linscale=0.7)
+    axes.yaxis.get_major_locator().set_params(numticks=11)
+    axes.axhspan(-linear, linear, color="#f4f4f4", zorder=0)
     axes.axhline(0, color=_style.MUTED, linewidth=0.9)
-    labels = {0.0: "0"}
-    for i, power in enumerate(powers):
-        text = f"10^{{{power:.0f}}}" if i % (1 + len(powers) // 6) == 0 else ""
-        labels |= {
-            10**power: f"${text}$" if text else "",
-            -(10**power): f"$-{text}$" if text else "",
-        }
-    axes.yaxis.set_major_locator(FixedLocator(sorted(labels)))
-    axes.yaxis.set_major_formatter(lambda tick, _: labels[tick])
-    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _handles(drawn: pd.DataFrame) -> list[Line2D]:
     """Return the legend: a colour and a shape per method, filled and hollow for the totals."""
-    handles = []
-    for method in METHODS:
-        if (drawn["method"] == method).any():
-            look = {"color": _style.METHOD_COLORS[method], "marker": _style.METHOD_MARKERS[method]}
-            handles.append(Line2D([], [], **look, label=_style.METHOD_LABELS[method], linestyle=""))
-    for label, face in ("approximated", _style.MUTED), ("measured", "white"):
-        look = {"color": _style.MUTED, "marker": "D", "markerfacecolor": face}
-        handles.append(Line2D([], [], **look, label=f"{label} total", linestyle=""))
-    return handles
+    looks = [
+        {"label": label, "color": _style.METHOD_COLORS[name], "marker": _style.METHOD_MARKERS[name]}
+        for name, label in _style.METHOD_LABELS.items()
+        if (drawn["method"] == name).any()
+    ]
+    total = {"color": _style.MUTED, "marker": "D"}
+    looks.append(total | {"label": APPROXIMATED})
+    looks.append(total | {"label": MEASURED, "markerfacecolor": "white"})
+    return [Line2D([], [], linestyle="", **look) for look in looks]

@@ -97,9 +97,7 @@ def _mean_loss(
         logits, target = logits[:, :-1].float(), labels[:, 1:].to(device)
         if reduction == "token":
             return cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
-        each = cross_entropy(
-            logits.transpose(1, 2), target, ignore_index=IGNORED, reduction="none"
-        )
+        each = cross_entropy(logits.transpose(1, 2), target, ignore_index=IGNORED, reduction="none")
         return (each.sum(dim=1) * weights.to(device)).sum()
 
     return loss
