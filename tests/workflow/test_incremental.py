@@ -1,10 +1,12 @@
 """Only what changed is made again."""
 
 import copy
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -91,11 +93,23 @@ def test_a_module_behind_all_edits_reruns_all_edits(tiny, edited):
     assert "extract_delta" not in jobs
 
 
-def test_a_loss_s_options_rerun_losses_only(tiny, reconfigured):
+def test_a_loss_s_options_rerun_no_evaluation_of_checkpoints_on_disk(tiny, reconfigured):
     reconfigured(lambda c: c["losses"]["math"].update(intervals=4))
     jobs = tiny.planned()
     assert len(jobs["approximate_loss"]) == 4
-    assert "evaluate_variants" not in jobs
+    assert "extract_delta" not in jobs
+    # Temporary checkpoints are made again, and what was measured on them is measured again.
+    assert all("/dare/" in output for output in jobs["evaluate_variants"])
+
+
+def test_a_new_post_makes_everything_again(tiny, tiny_config):
+    weights = Path(tiny_config["pairs"]["tiny"]["post"]["path"]) / "model.safetensors"
+    before, content = weights.stat(), weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    jobs = tiny.planned()
+    weights.write_bytes(content)
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert len(jobs["evaluate_variants"]) == len(jobs["approximate_loss"]) == 4
 
 
 def test_a_figure_s_entry_touches_no_result(tiny, reconfigured):

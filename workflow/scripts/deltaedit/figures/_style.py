@@ -75,13 +75,16 @@ def draw_levels(axes: Axes, levels: Mapping[str, float], near: float) -> None:
     for i, (name, height) in enumerate(ordered):
         axes.axhline(height, color=MUTED, linewidth=0.9, linestyle=":", zorder=1.9)
         crowded = len(ordered) == 2 and ordered[1][1] - ordered[0][1] < near
-        align = ("top", "bottom")[i] if crowded else "center"
+        align, shift = (("top", -1), ("bottom", 1))[i] if crowded else ("center", 0)
         small = {"color": MUTED, "fontsize": 7, "verticalalignment": align}
-        axes.annotate(name, (1, height), (2, 0), **at_edge, **small)
+        axes.annotate(name, (1, height), (2, shift), **at_edge, **small)
 
 
 def save(figure: Figure, svg: str | Path, png: str | Path) -> None:
     """Write `figure` as SVG and PNG, whole or not at all; the same figure gives the same bytes."""
-    for path, form, metadata in ((svg, "svg", {"Date": None}), (png, "png", {})):
-        with style(), whole_file(path) as partial:
-            figure.savefig(partial, format=form, metadata=metadata)
+    with style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # else each drawing starts from the last one's layout
+        for path, form, metadata in ((svg, "svg", {"Date": None}), (png, "png", {})):
+            with whole_file(path) as partial:
+                figure.savefig(partial, format=form, metadata=metadata)

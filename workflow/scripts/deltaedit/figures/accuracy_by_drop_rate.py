@@ -20,12 +20,12 @@ from deltaedit.figures import _style
 
 MEASURE = "suite"
 CAPTION = (
-    "Accuracy against the drop rate p, one panel per task. Entries of the delta drawn with "
-    "probability p are multiplied by k and the others rescaled so that the mean is kept (k = 0 is "
-    "DARE); drop only sets them to zero without rescaling. Compare each line with the horizontal "
-    "ones, the post-trained model and its base: an edit keeps what post-training gave while it "
-    "stays near the former. Lines are means over seeds, bars one standard error: over seeds, or "
-    "of the evaluation where there is one seed. Markers at one p stand side by side to be seen."
+    "Accuracy against the drop rate p, one panel per task: each entry of the delta is multiplied "
+    "by k with probability p and the others are rescaled to keep the mean (k = 0 is DARE), or "
+    "dropped with probability p without rescaling (drop only). Compare each line with the two "
+    "horizontal ones, the post-trained model and its base. Lines are means over seeds with one "
+    "standard error (over seeds, or of the evaluation where there is one seed), and markers of "
+    "one p stand side by side so that none hides another."
 )
 PANEL = ["task", "metric", "filter"]
 MAX_COLUMNS = 3  # wider panels leave room to see lines that coincide
@@ -92,8 +92,10 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     looks = _looks(drawn)
     drop_rates = np.unique(drawn["drop_rate"].dropna())
     sidestep = min(SIDESTEP, 45 * width / columns / len(drop_rates) / len(looks))
+    legend_columns = min(len(looks), int(width / 1.1))
+    height = 1.75 * rows + 0.2 * (1 + math.ceil(len(looks) / legend_columns))
     with _style.style():
-        figure = Figure((width, 0.4 + 1.75 * rows), layout="constrained")
+        figure = Figure((width, height), layout="constrained")
         for place, (names, panel) in enumerate(panels):
             axes = figure.add_subplot(rows, columns, place + 1)
             ends = panel[panel["series"].isin(["base", "post"])]
@@ -107,23 +109,23 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             if place + columns >= len(panels):
                 axes.set_xlabel("drop rate $p$")
         handles = [Line2D([], [], **look) for look in looks.values()]
-        per_row = min(len(handles), int(width / 1.1))
-        figure.legend(handles=handles, loc="outside lower center", ncols=per_row)
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
     return figure
 
 
 def _looks(drawn: pd.DataFrame) -> dict[tuple[str, float], dict[str, Any]]:
     """Return how the line of each series and k looks, in the legend's order."""
     looks: dict[tuple[str, float], dict[str, Any]] = {}
-    below, above = cycle("v<p"), cycle("^>Dh")
+    below, above = cycle("v<pX"), cycle("^>Dh")
     for k in sorted(drawn.loc[drawn["series"] == "dare", "dropped_scale"].unique()):
         look = {"label": f"$k$ = {k:g}".replace("-", "−"), "color": _style.scale_color(k)}
         looks["dare", k] = look | {"marker": next(below if k < 0 else above)}
     if ("dare", 0) in looks:
         looks["dare", 0] |= {"label": "$k$ = 0 (DARE)", "marker": "o", "linewidth": 2.6}
     if (drawn["series"] == "drop_only").any():
-        look = {"label": "drop only", "color": _style.METHOD_COLORS["drop_only"]}
-        looks["drop_only", 0] = look | {"marker": "s", "markersize": 3.5, "linestyle": "--"}
+        look = {"label": _style.METHOD_LABELS["drop_only"], "linestyle": "--", "markersize": 3.5}
+        look |= {"color": _style.METHOD_COLORS["drop_only"]}
+        looks["drop_only", 0] = look | {"marker": _style.METHOD_MARKERS["drop_only"]}
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.4}
     return {line: look | edge for line, look in looks.items()}
 
@@ -153,14 +155,14 @@ def _scale(axes: Axes, drop_rates: np.ndarray) -> None:
     if np.all(np.diff(drop_rates) >= 0.15 * width):
         axes.set_xticks(drop_rates, [f"{p:g}" for p in drop_rates])
     else:
-        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(-5, 105)
     axes.set_yticks(range(0, 101, 25))
 
 
 def _name(axes: Axes, task: str, metric: str, how: str) -> None:
     """Name the task and, below, its metric with the filter if there is one."""
-    axes.set_title(textwrap.fill(task, 20), loc="left", pad=13, fontweight="bold")
+    axes.set_title(textwrap.fill(task, 26), loc="left", pad=13, fontweight="bold")
     score = metric if how == "none" else f"{metric}, {how}"
     edge = {"xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(score, (0, 1), (0, 4), **edge, color=_style.MUTED, fontsize=7)

@@ -16,13 +16,12 @@ from deltaedit.figures import _style
 
 MEASURE = "loss"
 CAPTION = (
-    "Loss change of an edit, split over the parts of the model, for DARE and for dropping without "
-    "rescaling at each drop rate p. Left: a point is one tensor's term of the Riemann sum; boxes "
-    "span the quartiles with the median, whiskers the 5th to the 95th percentile. Right: the sum "
-    "over all tensors (filled) and the change that was measured (hollow); the step between them "
-    "is the error of the approximation. All values are means over seeds, on one axis that is "
-    "linear in the shaded band around zero and logarithmic beyond. Compare the two methods at one "
-    "p, and how far from zero each stands."
+    "Loss change by drop rate p under DARE and under dropping without rescaling (drop only), means "
+    "over seeds. Left, a point is one tensor's term of the Riemann sum, a box shows the quartiles "
+    "and the median, whiskers reach from the 5th to the 95th percentile; right, the sum of all "
+    "terms (filled) stands beside the measured change (hollow), and the step between them is the "
+    "error of the approximation. Compare the two methods at one p, and how far each stands from "
+    "zero; the axis is linear in the shaded band and logarithmic outside it."
 )
 VARIANT = ["pair", "sweep", "slice", "variant"]
 POINT = ["what", "method", "drop_rate", "tensor", "layer", "group"]
@@ -66,7 +65,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     # Two sweeps may share a variant: it counts once.
     for keys, how in ([*POINT, "seed", *VARIANT], "sum"), ([*POINT, "seed"], "mean"):
         rows = _groups(rows, keys).agg(value=("value", how)).reset_index()
-    drawn = _groups(rows, POINT).agg(value=("value", "mean"), seeds=("value", "size"))
+    drawn = _groups(rows, POINT).agg(value=("value", "max"), seeds=("value", "size"))
     return drawn.reset_index()
 
 
@@ -82,7 +81,9 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
         parts, totals = figure.subplots(1, 2, sharey=True, width_ratios=(4, 3))
         for axes in (parts, totals):
             _scale(axes, drawn["value"], drop_rates)
-        for shift, method in zip((-0.22, 0.22), METHODS, strict=True):
+        methods = [method for method in METHODS if (drawn["method"] == method).any()]
+        for i, method in enumerate(methods):
+            shift = 0.44 * (i - (len(methods) - 1) / 2)
             for place, drop_rate in enumerate(drop_rates):
                 here = drawn[(drawn["method"] == method) & (drawn["drop_rate"] == drop_rate)]
                 values = {what: group.to_numpy() for what, group in here.groupby("what")["value"]}
@@ -93,13 +94,18 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
         parts.set_title("terms of the sum, by tensor", loc="left", fontweight="bold")
         totals.set_title("sum over all tensors", loc="left", fontweight="bold")
         parts.set_ylabel("loss change (nats per token)")
-        figure.legend(handles=_handles(drawn), loc="outside lower center", ncols=4)
+        figure.legend(handles=_handles(methods), loc="outside lower center", ncols=4)
     return figure
+
+
+def _look(method: str) -> dict[str, Any]:
+    return {"color": _style.METHOD_COLORS[method], "marker": _style.METHOD_MARKERS[method]}
 
 
 def _draw_parts(axes: Axes, x: float, values: np.ndarray, method: str) -> None:
     """Draw a box and, spread by the golden ratio over its width, a point per value."""
-    color = _style.METHOD_COLORS[method]
+    look = _look(method)
+    color = look["color"]
     lines = {"color": color, "linewidth": 0.9}
     places = {"positions": [x], "widths": 0.34, "manage_ticks": False, "zorder": 3}
     looks = {f"{name}props": lines for name in ("whisker", "cap")}
@@ -107,13 +113,13 @@ def _draw_parts(axes: Axes, x: float, values: np.ndarray, method: str) -> None:
     looks["boxprops"] = {"facecolor": color + "26", "edgecolor": color, "linewidth": 0.9}
     axes.boxplot([values], whis=(5, 95), showfliers=False, patch_artist=True, **places, **looks)
     spread = (np.arange(len(values)) * 0.618034 % 1 - 0.5) * 0.26
-    look = {"marker": _style.METHOD_MARKERS[method], "color": color, "alpha": 0.55, "linewidth": 0}
-    axes.scatter(x + spread, values, np.clip(400 / len(values), 1.5, 5), **look, zorder=2)
+    look |= {"alpha": 0.55, "linewidth": 0, "zorder": 2}
+    axes.scatter(x + spread, values, np.clip(400 / len(values), 1.5, 5), **look)
 
 
 def _draw_total(axes: Axes, x: float, approximated: float, measured: float, method: str) -> None:
     """Draw the two totals of one edit side by side, filled and hollow, joined by a line."""
-    look = {"marker": _style.METHOD_MARKERS[method], "color": _style.METHOD_COLORS[method]}
+    look = _look(method)
     left, right = x - 0.1, x + 0.1
     axes.plot([left, right], [approximated, measured], **look | {"marker": "", "linewidth": 0.9})
     axes.plot(left, approximated, **look)
@@ -136,13 +142,9 @@ def _scale(axes: Axes, values: pd.Series, drop_rates: list[float]) -> None:
     axes.axhline(0, color=_style.MUTED, linewidth=0.9)
 
 
-def _handles(drawn: pd.DataFrame) -> list[Line2D]:
+def _handles(methods: list[str]) -> list[Line2D]:
     """Return the legend: a colour and a shape per method, filled and hollow for the totals."""
-    looks = [
-        {"label": label, "color": _style.METHOD_COLORS[name], "marker": _style.METHOD_MARKERS[name]}
-        for name, label in _style.METHOD_LABELS.items()
-        if (drawn["method"] == name).any()
-    ]
+    looks = [_look(method) | {"label": _style.METHOD_LABELS[method]} for method in methods]
     total = {"color": _style.MUTED, "marker": "D"}
     looks.append(total | {"label": APPROXIMATED})
     looks.append(total | {"label": MEASURED, "markerfacecolor": "white"})

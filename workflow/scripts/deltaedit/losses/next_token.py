@@ -1,16 +1,20 @@
 """Next-token cross-entropy on answers: the prompt is given, the answer is predicted."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from deltaedit.errors import UserError
+
+if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformers
+    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 IGNORED = -100  # label of a token that is not predicted
 
