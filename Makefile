@@ -1,5 +1,6 @@
 # make demo    make the environment, run the default config, end with results/report.html
 # make test    make the environment, run every check that CI runs
+# make readme  bring the README's table, figures and rule graph up to date with the last demo
 # make format  put sources into the form that `make test` checks
 #
 # PYTHON chooses the interpreter (3.11 or newer), CORES how many cores the workflow may use, and
@@ -11,10 +12,10 @@ PIP_ARGS ?=
 
 ENV := .venv
 BIN := $(ENV)/bin
-SOURCES := workflow/scripts workflow/tasks tests benchmarks
+SOURCES := workflow/scripts workflow/tasks tests docs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test format
+.PHONY: demo test readme format
 .DELETE_ON_ERROR:
 
 demo: $(ENV)/runs
@@ -30,6 +31,9 @@ test: $(ENV)/tests
 	$(BIN)/snakefmt --check --diff Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 	CORES=$(CORES) $(BIN)/python -m pytest
+
+readme: demo
+	$(BIN)/python docs/update_readme.py
 
 format: $(ENV)/tests
 	$(BIN)/ruff format $(SOURCES)

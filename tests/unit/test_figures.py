@@ -257,17 +257,18 @@ def point(drawn, task, series, k=None, p=None):
 def test_accuracies_are_means_over_seeds_with_their_standard_error():
     table = scores(
         (POST, (0.75, 0.5), 0.03),
-        (dare(0.5, seed=0), (0.5, 0.25), 0.01),
-        (dare(0.5, seed=1), (0.75, 0.25), 0.02),
-        (dare(0.5, seed=4), (1.0, 0.25), 0.03),
-        (dare(0.5, seed=4, sweep="again"), (1.0, 0.25), 0.03),
+        (dare(0.5, seed=0), (0.125, 0.25), 0.01),
+        (dare(0.5, seed=1), (0.25, 0.25), 0.02),
+        (dare(0.5, seed=4), (0.75, 0.25), 0.03),
+        (dare(0.5, seed=4, sweep="again"), (0.75, 0.25), 0.03),
         (dare(0.5, 1.5), (0.125, 0.5), 0.04),
     )
     drawn = accuracy_by_drop_rate.select(table, accuracy_by_drop_rate.Params())
     assert len(drawn) == 6
     several = point(drawn, "sums", "dare", 0, 0.5)
-    assert (several["accuracy"], several["seeds"]) == (0.75, 3)
-    assert several["stderr"] == pytest.approx(0.25 / 3**0.5)
+    assert (several["accuracy"], several["seeds"]) == (0.375, 3)
+    squares = 0.25**2 + 0.125**2 + 0.375**2
+    assert several["stderr"] == pytest.approx((squares / 2 / 3) ** 0.5)
     assert point(drawn, "facts", "dare", 0, 0.5)["stderr"] == 0
     single = point(drawn, "facts", "dare", 1.5, 0.5)
     assert (single["accuracy"], single["stderr"], single["seeds"]) == (0.5, 0.04, 1)

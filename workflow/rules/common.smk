@@ -1,5 +1,6 @@
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(workflow.basedir)
@@ -29,6 +30,7 @@ wildcard_constraints:
     figure="|".join(config["figures"]),
 
 
+@cache
 def code(script, *modules):
     """Hash of a script and the library modules it uses: Snakemake does not watch imports."""
     return digest.of_code(PROJECT / "workflow" / "scripts" / script, modules)

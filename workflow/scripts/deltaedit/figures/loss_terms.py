@@ -51,7 +51,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     Raises:
         ValueError: no variant of dare with dropped_scale 0.
     """
-    rows = table[table["method"].isin(["dare"]) & (table["sweep"] != "ends")]
+    rows = table[table["method"].isin(["dare"])]
     rows = rows[rows["dropped_scale"] == 0] if len(rows) else rows
     if rows.empty:
         raise ValueError("nothing to draw: no variant of dare with dropped_scale 0")
@@ -65,7 +65,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     # Two sweeps may share a variant: it counts once.
     for keys, how in ([*POINT, "seed", *VARIANT], "sum"), ([*POINT, "seed"], "mean"):
         rows = _groups(rows, keys).agg(value=("value", how)).reset_index()
-    drawn = _groups(rows, POINT).agg(value=("value", "max"), seeds=("value", "size"))
+    drawn = _groups(rows, POINT).agg(value=("value", "mean"), seeds=("value", "size"))
     return drawn.reset_index()
 
 
@@ -137,7 +137,7 @@ def _scale(axes: Axes, values: pd.Series, drop_rates: list[float]) -> None:
     floor = max(sizes.quantile(0.1), sizes.max() * SMALLEST) if len(sizes) else 1.0
     linear = 10 ** np.floor(np.log10(floor))
     axes.set_yscale("symlog", linthresh=linear, linscale=0.7)
-    axes.yaxis.get_major_locator().set_params(numticks=11)
+    axes.yaxis.get_major_locator().set_params(numticks=60)
     axes.axhspan(-linear, linear, color="#f4f4f4", zorder=0)
     axes.axhline(0, color=_style.MUTED, linewidth=0.9)
 

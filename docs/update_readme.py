@@ -1,0 +1,68 @@
+"""Bring README.md up to date with the last `make demo`: its table, its figures, its rule graph.
+
+Run by `make readme`. What stands between a pair of markers `<!-- name -->` is replaced.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+FIGURES = ("dare_accuracy", "dare_loss_terms")
+ROWS = {  # label -> (pair, sweep, variant)
+    "base (pretrained)": ("demo_lm", "ends", "base"),
+    "post (post-trained)": ("demo_lm", "ends", "post"),
+    "DARE, p = 0.5": ("demo_lm", "dare_grid", "drop_rate=0.5,dropped_scale=0.0"),
+    "DARE, p = 0.9": ("demo_lm", "dare_grid", "drop_rate=0.9,dropped_scale=0.0"),
+    "DARE with k = 0.5, p = 0.9": ("demo_lm", "dare_grid", "drop_rate=0.9,dropped_scale=0.5"),
+    "drop only, p = 0.5": ("demo_lm", "drop_only", "drop_rate=0.5"),
+    "drop only, p = 0.9": ("demo_lm", "drop_only", "drop_rate=0.9"),
+    "post, stopped early": ("demo_lm_early", "ends", "post"),
+    "the same, ExPO with alpha = 0.2": ("demo_lm_early", "expo_line", "alpha=0.2"),
+}
+
+
+def accuracies(scores: pd.DataFrame) -> str:
+    """Return the table of `ROWS`, one column per task, in %."""
+    tasks = list(dict.fromkeys(scores["task"]))
+    lines = [f"| | {' | '.join(tasks)} |", "| --- |" + " ---: |" * len(tasks)]
+    table = scores.set_index(["pair", "sweep", "variant", "task"])["value"]
+    for label, place in ROWS.items():
+        values = (f"{100 * table[(*place, task)]:.1f}" for task in tasks)
+        lines.append(f"| {label} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def rule_graph() -> str:
+    """Return Snakemake's graph of the rules as a mermaid diagram, without its colours."""
+    command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js"]
+    graph = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    names = dict(re.findall(r"^\s*(id\d+)\[(\w+)\]", graph, re.MULTILINE))
+    edges = re.findall(r"^\s*(id\d+) --> (id\d+)", graph, re.MULTILINE)
+    lines = sorted(f"    {names[a]} --> {names[b]}" for a, b in edges)
+    return "\n".join(["```mermaid", "flowchart TB", *lines, "```"])
+
+
+def replace(text: str, name: str, block: str) -> str:
+    """Put `block` between the markers of `name`; one marker alone becomes a pair."""
+    marker = f"<!-- {name} -->"
+    head, _, rest = text.partition(marker)
+    tail = rest.partition(marker)[2] if marker in rest else rest
+    return f"{head}{marker}\n{block}\n{marker}{tail}"
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    scores = pd.read_csv(ROOT / "results/tables/scores.csv")
+    text = replace(readme.read_text(), "accuracies", accuracies(scores))
+    readme.write_text(replace(text, "rulegraph", rule_graph()))
+    for figure in FIGURES:
+        shutil.copy(ROOT / f"results/figures/{figure}.png", ROOT / f"docs/figures/{figure}.png")
+
+
+if __name__ == "__main__":
+    main()
