@@ -120,7 +120,12 @@ def fetch(tmp_path, target):
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Return the files of a checkpoint that was placed, beside its record."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir()}
+    record = json.loads(found.pop("provenance.json"))
+    assert record["source"] in ("hub", "path")
+    assert len(record["sha256"]) == 64
+    return found
 
 
 def beside(target):

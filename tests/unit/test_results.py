@@ -4,7 +4,6 @@ import json
 
 import pandas as pd
 import pyarrow.parquet as pq
-import pytest
 
 from deltaedit import results
 
@@ -77,13 +76,18 @@ def test_scores_of_several_files_are_one_table(tmp_path):
     assert pd.isna(table["drop_rate"][1])
 
 
-@pytest.mark.parametrize("name", ["torch", "lm_eval"])
-def test_provenance_names_versions_and_commit(name):
+def test_provenance_names_sources_hashes_versions_and_commit(tmp_path):
     from deltaedit import provenance
 
-    sources = {"base": {"source": "hub", "revision": "0" * 40}, "post": {"source": "demo"}}
-    record = provenance.record("p", sources, name, seed=3)
+    for end in ("base", "post"):
+        (tmp_path / end).mkdir()
+        (tmp_path / end / "model.safetensors").write_bytes(end.encode())
+        provenance.mark(tmp_path / end, {"source": "hub", "revision": "0" * 40})
+    ends = {end: tmp_path / end for end in ("base", "post")}
+    record = provenance.record("p", ends, "torch", "lm_eval", seed=3)
     assert record["base"]["revision"] == "0" * 40
-    assert record["versions"][name]
+    assert len(record["base"]["sha256"]) == 64
+    assert record["base"]["sha256"] != record["post"]["sha256"]
+    assert record["versions"].keys() == {"python", "torch", "lm_eval"}
     assert record["seed"] == 3
     assert record["commit"] == "unknown" or len(record["commit"].split("+")[0]) == 40

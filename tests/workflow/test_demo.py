@@ -9,6 +9,8 @@ import re
 import pandas as pd
 import pytest
 
+from deltaedit import digest
+
 
 @pytest.fixture(scope="module")
 def scores(demo):
@@ -111,7 +113,9 @@ def test_results_carry_their_provenance(demo):
     file = demo.folder / "results/demo_lm/eval/dare_grid/all/demo.json"
     record = json.loads(file.read_text())["provenance"]
     assert record["pair"] == "demo_lm"
-    assert record["post"] == {"source": "demo", "world": "language", "stage": "sft"}
+    weights = demo.folder / "resources/demo/language/sft/model.safetensors"
+    assert record["post"]["path"] == "resources/demo/language/sft"
+    assert record["post"]["sha256"] == digest.of_files([weights])
     assert {"torch", "transformers", "lm_eval", "python"} <= record["versions"].keys()
     assert {"commit", "device", "seed", "suite"} <= record.keys()
     assert record["suite"]["dtype"] == "float32"

@@ -1,5 +1,6 @@
 rule compute_gradient:
     input:
+        base="resources/models/{pair}/base",
         post="resources/models/{pair}/post",
         data=loss_data,
     output:
@@ -14,7 +15,6 @@ rule compute_gradient:
         mem_mb=16000,
     params:
         loss=lookup(dpath="losses/{loss}", within=config),
-        sources=lookup(dpath="pairs/{pair}", within=config),
         code=loss_code("compute_gradient.py"),
     script:
         "../scripts/compute_gradient.py"
@@ -22,8 +22,9 @@ rule compute_gradient:
 
 rule approximate_loss:
     input:
-        checkpoints=checkpoints,
+        base="resources/models/{pair}/base",
         post="resources/models/{pair}/post",
+        checkpoints=checkpoints,
         gradient="results/{pair}/gradient/{loss}",
         data=loss_data,
     output:
@@ -41,7 +42,6 @@ rule approximate_loss:
     params:
         variants=variants,
         loss=lookup(dpath="losses/{loss}", within=config),
-        sources=lookup(dpath="pairs/{pair}", within=config),
         code=loss_code("approximate_loss.py"),
     script:
         "../scripts/approximate_loss.py"

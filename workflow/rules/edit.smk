@@ -17,7 +17,6 @@ rule edit_delta:
         mem_mb=8000,
     params:
         variants=variants,
-        sources=lookup(dpath="pairs/{pair}", within=config),
         code=edit_code,
     script:
         "../scripts/edit_delta.py"

@@ -1,5 +1,7 @@
 rule evaluate_variants:
     input:
+        base="resources/models/{pair}/base",
+        post="resources/models/{pair}/post",
         checkpoints=checkpoints,
         tasks=task_files,
     output:
@@ -16,7 +18,6 @@ rule evaluate_variants:
         mem_mb=8000,
     params:
         variants=variants,
-        sources=lookup(dpath="pairs/{pair}", within=config),
         suite=lookup(dpath="suites/{suite}", within=config),
         seed=config["seed"],
         code=code("evaluate_variants.py"),

@@ -51,7 +51,7 @@ if __name__ == "__main__":
     )
     record = provenance.record(
         snakemake.wildcards.pair,
-        params.sources,
+        {"base": snakemake.input.base, "post": snakemake.input.post},
         "torch",
         "transformers",
         device=models.DEVICE,

@@ -34,7 +34,7 @@ if __name__ == "__main__":
         snakemake.params.loss,
         provenance.record(
             snakemake.wildcards.pair,
-            snakemake.params.sources,
+            {"base": snakemake.input.base, "post": snakemake.input.post},
             "torch",
             "transformers",
             device=models.DEVICE,

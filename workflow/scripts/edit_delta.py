@@ -31,13 +31,14 @@ def edit_delta(
 
 
 if __name__ == "__main__":
+    base, post = snakemake.input.base, snakemake.input.post
     edit_delta(
-        snakemake.input.base,
-        snakemake.input.post,
+        base,
+        post,
         snakemake.input.delta,
         snakemake.params.variants,
         provenance.record(
-            snakemake.wildcards.pair, snakemake.params.sources, "torch", "safetensors"
+            snakemake.wildcards.pair, {"base": base, "post": post}, "torch", "safetensors"
         ),
         snakemake.output.variants,
     )

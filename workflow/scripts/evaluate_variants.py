@@ -28,7 +28,7 @@ if __name__ == "__main__":
     rows = evaluate_variants(params.variants, dict(snakemake.wildcards), params.suite, params.seed)
     record = provenance.record(
         snakemake.wildcards.pair,
-        params.sources,
+        {"base": snakemake.input.base, "post": snakemake.input.post},
         "torch",
         "transformers",
         "lm_eval",

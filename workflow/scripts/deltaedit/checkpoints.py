@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from deltaedit import provenance
 from deltaedit.errors import UserError
 from deltaedit.files import INDEX, WEIGHTS
 
@@ -29,6 +30,7 @@ DTYPES = {  # safetensors' names
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+NOT_SHARED = (INDEX, "README.md", provenance.FILE)  # they tell of these weights alone
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -193,10 +195,5 @@ def write_tensors(
 def copy_rest(source: Path, target: Path) -> None:
     """Copy what stands beside the weights: config, generation config, tokenizer, templates."""
     for file in sorted(source.iterdir()):
-        if (
-            file.is_file()
-            and file.suffix != ".safetensors"
-            and file.name != INDEX
-            and file.name != "README.md"
-        ):
+        if file.is_file() and file.suffix != ".safetensors" and file.name not in NOT_SHARED:
             shutil.copyfile(file, target / file.name)

@@ -32,6 +32,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError, safe_open
 
+from deltaedit import provenance
 from deltaedit.errors import UserError
 from deltaedit.files import INDEX, WEIGHTS, link_or_copy, whole_folder
 from deltaedit.logs import progress
@@ -68,8 +69,9 @@ def download(
 
     Args:
         source: `{source: hub, repo, revision}` or `{source: path, path}`.
-        target: folder to make: config, tokenizer and safetensors in Hugging Face layout, nothing
-            else. A single safetensors file becomes `model.safetensors`, whatever its name was.
+        target: folder to make: config, tokenizer and safetensors in Hugging Face layout, and a
+            record of source and content hash, nothing else. A single safetensors file becomes
+            `model.safetensors`, whatever its name was.
         retries: how often a request to the Hub that failed for a passing reason is repeated.
         wait: seconds before the first repetition; it doubles with each further one.
 
@@ -94,6 +96,7 @@ def download(
         for name, place in shards.items():
             stated = {tensor for tensor, shard in weight_map.items() if shard == name}
             _check_shard(folder / place, stated, f"{origin.where}: {name}")
+        provenance.mark(folder, source)
 
 
 def _folder(path: Path) -> _Origin:

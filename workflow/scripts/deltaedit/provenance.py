@@ -1,5 +1,6 @@
 """Where a result comes from: versions, device, commit, and the checkpoints behind it."""
 
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -7,22 +8,32 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from deltaedit import digest
+
+FILE = "provenance.json"  # stands beside the weights of a checkpoint that was placed here
 PROJECT = Path(__file__).parents[3]
 
 
-def record(pair: str, sources: Mapping[str, Any], *packages: str, **more: Any) -> dict[str, Any]:
+def mark(folder: Path, source: Mapping[str, Any]) -> None:
+    """Write beside a checkpoint's weights where they come from and what they hash to."""
+    sha256 = digest.of_files(folder.glob("*.safetensors"))
+    (folder / FILE).write_text(json.dumps({**source, "sha256": sha256}, indent=2) + "\n")
+
+
+def record(
+    pair: str, ends: Mapping[str, str | Path], *packages: str, **more: Any
+) -> dict[str, Any]:
     """Return what every result carries: the pair, versions and this project's commit.
 
     Args:
         pair: the pair's name.
-        sources: the config's description of base and post, with revisions.
+        ends: the folders of base and post, each marked with its source and content hash.
         packages: installed packages whose versions matter to the result.
         more: further entries, such as seed, dtype or device.
     """
     return {
         "pair": pair,
-        "base": dict(sources["base"]),
-        "post": dict(sources["post"]),
+        **{end: json.loads((Path(folder) / FILE).read_text()) for end, folder in ends.items()},
         **more,
         "versions": {
             "python": platform.python_version(),

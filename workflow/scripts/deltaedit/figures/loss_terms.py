@@ -137,7 +137,6 @@ def _scale(axes: Axes, values: pd.Series, drop_rates: list[float]) -> None:
     floor = max(sizes.quantile(0.1), sizes.max() * SMALLEST) if len(sizes) else 1.0
     linear = 10 ** np.floor(np.log10(floor))
     axes.set_yscale("symlog", linthresh=linear, linscale=0.7)
-    axes.yaxis.get_major_locator().set_params(numticks=60)
     axes.axhspan(-linear, linear, color="#f4f4f4", zorder=0)
     axes.axhline(0, color=_style.MUTED, linewidth=0.9)
 
