@@ -64,17 +64,17 @@ def test_the_delta_of_a_model_is_the_difference_of_its_tensors(tmp_path, tiny_pa
 
 
 def test_statistics_are_those_of_each_tensor(tmp_path):
-    before = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    after = torch.tensor([[1.0, 5.0], [3.0, 0.0]])  # delta 0, 3, 0, -4
+    before = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    after = torch.tensor([[1.0, 5.0, 3.0], [0.0, 5.0, 6.0]])  # delta 0, 3, 0, -4, 0, 0
     name = "model.layers.1.mlp.up_proj.weight"
     pair = checkpoint(tmp_path / "a", {name: before}), checkpoint(tmp_path / "b", {name: after})
     extracted(tmp_path, *pair)
     row = pd.read_csv(tmp_path / "delta" / "statistics.csv").iloc[0]
     assert (row["tensor"], row["layer"], row["group"]) == (name, 1, "feed_forward")
-    assert (row["size"], row["shape"], row["dtype"]) == (4, "2x2", "float32")
+    assert (row["size"], row["shape"], row["dtype"]) == (6, "2x3", "float32")
     assert row["norm"] == 5
-    assert row["base_norm"] == pytest.approx(30**0.5)
-    assert (row["mean_magnitude"], row["max_magnitude"], row["zero_share"]) == (7 / 4, 4, 0.5)
+    assert row["base_norm"] == pytest.approx(91**0.5)
+    assert (row["mean_magnitude"], row["max_magnitude"], row["zero_share"]) == (7 / 6, 4, 4 / 6)
 
 
 def test_tensors_that_are_not_floating_point_have_no_delta(tmp_path):

@@ -92,6 +92,16 @@ def make(kind, table):
     return kind.draw(kind.select(table, params), params)
 
 
+@pytest.fixture(scope="module")
+def accuracy_figure():
+    return make(accuracy_by_drop_rate, SCORES)
+
+
+@pytest.fixture(scope="module")
+def loss_figure():
+    return make(loss_terms, SLOPES)
+
+
 @pytest.fixture(params=figures.NAMES)
 def kind(request):
     return figures.load(request.param)
@@ -168,7 +178,7 @@ def many_tasks(count, near=False):
     ends = [(BASE, 0.0, 0.01), (POST, 0.0 if near else 1.0, 0.01)]
     grid = [
         (dare(p / 10, k), 1 - p / 20 + k / 50, 0.02)
-        for p in range(1, 10, 2)
+        for p in (1, 2, 5, 8, 9)
         for k in (-10, -1, -0.5, -0.25, 0, 0.5, 1.25, 2)
     ]
     return scores(*ends, *grid, tasks=tasks, metric="exact_match", how="flexible-extract")
@@ -276,49 +286,43 @@ def test_accuracies_are_means_over_seeds_with_their_standard_error():
     assert point(drawn, "sums", "post")["accuracy"] == 0.75
 
 
-def test_a_panel_per_task_in_order_has_a_line_per_series():
-    figure = make(accuracy_by_drop_rate, SCORES)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == list(TASKS)
-    for axes, ks in zip(figure.axes, [(37.5, 12.5), (50, 37.5)], strict=True):
-        lines = {bars.lines[0].get_label(): bars for bars in axes.containers}
+def test_a_panel_per_task_in_order_has_a_line_per_series(accuracy_figure):
+    assert [axes.get_title(loc="left") for axes in accuracy_figure.axes] == list(TASKS)
+    for axes, ks in zip(accuracy_figure.axes, [(37.5, 12.5), (50, 37.5)], strict=True):
         labels = [bars.get_label() for bars in axes.containers]
         assert labels == ["$k$ = −0.5", "$k$ = 0 (DARE)", "drop only"]
-        assert len(lines) == 1, "only the container is labelled"
         marks = axes.containers[0].lines[0]
         assert list(marks.get_xdata()) == [0.25, 0.75]
         assert list(marks.get_ydata()) == list(ks)
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    legend = [text.get_text() for text in accuracy_figure.legends[0].get_texts()]
     assert legend == ["$k$ = −0.5", "$k$ = 0 (DARE)", "drop only"]
 
 
-def test_bars_span_one_standard_error_on_each_side():
-    axes = make(accuracy_by_drop_rate, SCORES).axes[1]
+def test_bars_span_one_standard_error_on_each_side(accuracy_figure):
+    axes = accuracy_figure.axes[1]
     (bars,) = axes.containers[0].lines[2]
     ends = [segment[:, 1] for segment in bars.get_segments()]
     assert np.allclose(ends, [(47, 53), (33.5, 41.5)])
 
 
-def test_plain_dare_is_the_thickest_line_and_drop_only_alone_is_dashed():
-    axes = make(accuracy_by_drop_rate, SCORES).axes[0]
+def test_plain_dare_is_the_thickest_line_and_drop_only_alone_is_dashed(accuracy_figure):
+    axes = accuracy_figure.axes[0]
     lines = {line.get_label(): line for line in axes.lines if line.get_label()[0] != "_"}
     assert max(lines, key=lambda name: lines[name].get_linewidth()) == "$k$ = 0 (DARE)"
     assert [n for n, line in lines.items() if line.get_linestyle() == "--"] == ["drop only"]
 
 
-def test_base_and_post_are_named_lines_at_their_accuracy():
-    for axes, heights in zip(
-        make(accuracy_by_drop_rate, SCORES).axes, [(12.5, 75), (25, 87.5)], strict=True
-    ):
+def test_base_and_post_are_named_lines_at_their_accuracy(accuracy_figure):
+    for axes, heights in zip(accuracy_figure.axes, [(12.5, 75), (25, 87.5)], strict=True):
         flat = [line.get_ydata()[0] for line in axes.lines if list(line.get_xdata()) == [0, 1]]
         assert tuple(sorted(flat)) == heights
         names = {text.get_text(): text.xy[1] for text in axes.texts}
         assert (names["base"], names["post"]) == heights
 
 
-def test_accuracy_axes_are_labelled_and_show_0_to_100_percent():
-    figure = make(accuracy_by_drop_rate, SCORES)
-    assert figure.axes[0].get_ylabel() == "accuracy (%)"
-    for axes in figure.axes:
+def test_accuracy_axes_are_labelled_and_show_0_to_100_percent(accuracy_figure):
+    assert accuracy_figure.axes[0].get_ylabel() == "accuracy (%)"
+    for axes in accuracy_figure.axes:
         assert axes.get_xlabel() == "drop rate $p$"
         assert -10 < axes.get_ylim()[0] < 0
         assert 100 < axes.get_ylim()[1] < 110
@@ -381,8 +385,8 @@ def test_each_part_is_a_point_in_the_box_of_its_method_and_drop_rate():
         assert np.array_equal(collection.get_facecolor()[0, :3], box.get_facecolor()[:3])
 
 
-def test_totals_are_filled_beside_measured_hollow_and_joined():
-    totals = make(loss_terms, SLOPES).axes[1]
+def test_totals_are_filled_beside_measured_hollow_and_joined(loss_figure):
+    totals = loss_figure.axes[1]
     marks = [line for line in totals.lines if line.get_marker() not in ("", "None")]
     filled = [m.get_ydata()[0] for m in marks if m.get_markerfacecolor() != "white"]
     hollow = [m.get_ydata()[0] for m in marks if m.get_markerfacecolor() == "white"]
@@ -393,10 +397,9 @@ def test_totals_are_filled_beside_measured_hollow_and_joined():
         assert any(np.array_equal(pair, join) for join in joins)
 
 
-def test_loss_axes_have_units_and_a_zero_line_and_are_linear_below_the_small_values():
-    figure = make(loss_terms, SLOPES)
-    assert figure.axes[0].get_ylabel() == "loss change (nats per token)"
-    for axes in figure.axes:
+def test_loss_axes_have_units_and_a_zero_line_and_are_linear_below_the_small_values(loss_figure):
+    assert loss_figure.axes[0].get_ylabel() == "loss change (nats per token)"
+    for axes in loss_figure.axes:
         assert axes.get_xlabel() == "drop rate $p$"
         assert [text.get_text() for text in axes.get_xticklabels()] == ["0.25", "0.75"]
         assert axes.get_yscale() == "symlog"
