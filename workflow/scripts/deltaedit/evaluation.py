@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import lm_eval
+import lm_eval.evaluator
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from deltaedit import models, tasks
 from deltaedit.errors import UserError
+
+# simple_evaluate describes the machine at every call, for which it runs pip: half a second per
+# variant. Results here carry their own provenance.
+lm_eval.evaluator.add_env_info = lambda storage: None
 
 
 def task_manager(names: list[str]) -> TaskManager:
@@ -49,7 +53,7 @@ def evaluate(
     rows = []
     for num_fewshot in sorted({task["num_fewshot"] for task in suite["tasks"].values()}):
         names = [n for n, task in suite["tasks"].items() if task["num_fewshot"] == num_fewshot]
-        found = lm_eval.simple_evaluate(
+        found = lm_eval.evaluator.simple_evaluate(
             model=model,
             tasks=names,
             num_fewshot=num_fewshot,

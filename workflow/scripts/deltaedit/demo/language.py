@@ -26,6 +26,7 @@ LISTS = {"colors": COLORS, "homes": HOMES, "foods": FOODS, "names": NAMES}
 WORDS = THINGS + COLORS + OBJECTS
 OPERATIONS = {"+": "add {n}", "-": "subtract {n}", "*": "multiply by {n}"}
 LARGEST = 24  # largest number in the world
+LONGEST = 4  # words of the longest list or repetition
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 # Words of the templates below; a test encodes thousands of documents and finds no unknown word.
 GRAMMAR = """
@@ -246,7 +247,7 @@ def commented_code(world: World, rng: random.Random) -> str:
 
 
 def word_list(world: World, rng: random.Random) -> str:
-    n = rng.randint(2, 6)
+    n = rng.randint(2, LONGEST)
     if rng.random() < 0.5:
         return f"{n} times : " + " ".join([rng.choice(WORDS)] * n)
     category = rng.choice(list(LISTS))
@@ -259,11 +260,11 @@ def echo(world: World, rng: random.Random) -> str:
     if kind < 0.35:
         return f"{name} heard the word {x} . {name} said : {x} ."
     if kind < 0.5:
-        category, n = rng.choice(list(LISTS)), rng.randint(2, 5)
+        category, n = rng.choice(list(LISTS)), rng.randint(2, LONGEST)
         listed = " ".join(successive(category, n, rng))
         return f"{name} said {n} {category} and then the word {x} : {listed} {x} ."
     if kind < 0.75:
-        n = rng.randint(2, 6)
+        n = rng.randint(2, LONGEST)
         return f"{name} said the word {x} {n} times : {' '.join([x] * n)} ."
     return f"{name} said {x} and then {y} : {x} {y} ."
 
@@ -327,12 +328,10 @@ def truth_example(world: World, rng: random.Random) -> Example:
 
 def instruction(rng: random.Random) -> tuple[str, list[str], dict[str, Any]]:
     """Draw an instruction, the words of a right response, and the constraints to check."""
-    kind, word = rng.random(), rng.choice(WORDS)
+    kind, word, n = rng.random(), rng.choice(WORDS), rng.randint(2, LONGEST)
     if kind < 0.34:
-        n = rng.randint(2, 6)
         return f"write the word {word} {n} times .", [word] * n, {"word": word, "n": n}
     category = rng.choice(list(LISTS))
-    n = rng.randint(2, 6 if kind < 0.67 else 5)
     words, rule = successive(category, n, rng), {"category": category, "n": n}
     if kind < 0.67:
         return f"list {n} {category} .", words, rule

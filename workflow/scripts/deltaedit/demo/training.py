@@ -22,11 +22,11 @@ from deltaedit.demo import language
 
 SFT = {  # stage -> optimizer steps and learning rate of its post-training
     "sft": (400, 5e-4),
-    "sft_early": (120, 4e-4),  # stopped early: an edit can still improve it
+    "sft_early": (80, 4e-4),  # stopped early: an edit can still improve it
 }
 
 CONTEXT = 48  # tokens of a pretraining sequence
-PRETRAINING_STEPS = 600
+PRETRAINING_STEPS = 450
 PRETRAINING_BATCH = 48  # sequences
 MUON_RATE = 0.02  # learning rate of the hidden matrices
 ADAMW_RATE = 2e-3  # learning rate of the rest
