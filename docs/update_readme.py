@@ -60,6 +60,7 @@ def main() -> None:
     scores = pd.read_csv(ROOT / "results/tables/scores.csv")
     text = replace(readme.read_text(), "accuracies", accuracies(scores))
     readme.write_text(replace(text, "rulegraph", rule_graph()))
+    (ROOT / "docs/figures").mkdir(exist_ok=True)
     for figure in FIGURES:
         shutil.copy(ROOT / f"results/figures/{figure}.png", ROOT / f"docs/figures/{figure}.png")
 
