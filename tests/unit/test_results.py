@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pyarrow.parquet as pq
 
-from deltaedit import results
+from deltaedit import pages, results
 
 KEYS = {"pair": "p", "sweep": "s", "slice": "all"}
 VARIANT = {"name": "v", "method": "dare", "options": {"drop_rate": 0.5}, "seed": 1}
@@ -91,3 +91,35 @@ def test_provenance_names_sources_hashes_versions_and_commit(tmp_path):
     assert record["versions"].keys() == {"python", "torch", "lm_eval"}
     assert record["seed"] == 3
     assert record["commit"] == "unknown" or len(record["commit"].split("+")[0]) == 40
+
+
+def test_a_page_shows_every_variant_in_one_line(tmp_path):
+    table = pd.DataFrame(
+        [
+            {
+                "pair": "p",
+                "sweep": "s",
+                "variant": variant,
+                "suite": "x",
+                "task": task,
+                "value": value,
+                "stderr": stderr,
+            }
+            for variant, task, value, stderr in (
+                ("b", "t", 0.5, 0.125),
+                ("b", "u", 1.0, None),
+                ("a<b", "t", 0.25, 0.0),
+                ("a<b", "u", 0.0, 0.0),
+            )
+        ]
+    )
+    shown = pages.scores(table)
+    assert list(shown.columns) == ["pair", "sweep", "variant", "t", "u"]
+    assert shown.to_numpy().tolist() == [
+        ["p", "s", "b", "50.0 ± 12.5", "100.0"],
+        ["p", "s", "a<b", "25.0 ± 0.0", "0.0 ± 0.0"],
+    ]
+    pages.write(tmp_path / "page.html", "Title", shown)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<tr") == 3
+    assert "a&lt;b" in text

@@ -148,7 +148,7 @@ def test_lm_eval_agrees_with_scoring_by_hand(demo, scores):
 
 def test_the_report_is_one_file_with_every_figure_and_table(demo):
     text = (demo.folder / "results/report.html").read_text()
-    for name in ("dare_accuracy.svg", "dare_loss_terms.svg", "scores.csv", "loss_changes.csv"):
+    for name in ("dare_accuracy.svg", "dare_loss_terms.svg", "scores.html", "loss_changes.html"):
         assert name in text
     loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"'](https?:[^\"']+)", text)
     assert loaded == [], "the report must not need the network"

@@ -48,7 +48,8 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 def test_everything_asked_for_is_there(tiny):
     results = tiny.folder / "results"
-    names = ["report.html", "config.yaml", "tables/scores.csv", "tables/loss_changes.csv"]
+    names = ["report.html", "config.yaml"]
+    names += [f"tables/{t}.{kind}" for t in ("scores", "loss_changes") for kind in ("csv", "html")]
     names += [
         f"figures/{f}.{kind}" for f in ("accuracy", "terms") for kind in ("svg", "png", "csv")
     ]

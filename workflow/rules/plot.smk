@@ -2,8 +2,9 @@ rule gather_scores:
     input:
         study.scores(config),
     output:
-        table=report(
-            "results/tables/scores.csv",
+        table="results/tables/scores.csv",
+        page=report(
+            "results/tables/scores.html",
             caption="../report/scores.rst",
             category="Tables",
             labels={"table": "accuracies of all variants"},
@@ -25,8 +26,9 @@ rule gather_loss_changes:
     input:
         study.slopes(config),
     output:
-        table=report(
-            "results/tables/loss_changes.csv",
+        table="results/tables/loss_changes.csv",
+        page=report(
+            "results/tables/loss_changes.html",
             caption="../report/loss_changes.rst",
             category="Tables",
             labels={"table": "loss changes of all variants"},

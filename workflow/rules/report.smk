@@ -24,9 +24,9 @@ rule build_report:
     input:
         config="results/config.yaml",
         figures=collect("results/figures/{figure}.svg", figure=config["figures"]),
-        tables=["results/tables/scores.csv"]
+        tables=["results/tables/scores.html"]
         * any(run["suites"] for run in config["runs"])
-        + ["results/tables/loss_changes.csv"]
+        + ["results/tables/loss_changes.html"]
         * any(run["losses"] for run in config["runs"]),
     output:
         report="results/report.html",

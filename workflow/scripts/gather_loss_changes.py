@@ -4,8 +4,11 @@ from deltaedit import logs
 
 logs.to_file(snakemake.log[0])  # before the imports that can fail
 
-from deltaedit import results
+from deltaedit import pages, results
 
 if __name__ == "__main__":
-    slopes = results.read_slopes(snakemake.input)
-    results.write_csv(snakemake.output.table, results.loss_changes(slopes))
+    changes = results.loss_changes(results.read_slopes(snakemake.input))
+    results.write_csv(snakemake.output.table, changes)
+    pages.write(
+        snakemake.output.page, "Loss change (nats) of all variants", pages.loss_changes(changes)
+    )

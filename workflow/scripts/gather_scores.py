@@ -4,7 +4,9 @@ from deltaedit import logs
 
 logs.to_file(snakemake.log[0])  # before the imports that can fail
 
-from deltaedit import results
+from deltaedit import pages, results
 
 if __name__ == "__main__":
-    results.write_csv(snakemake.output.table, results.read_scores(snakemake.input))
+    scores = results.read_scores(snakemake.input)
+    results.write_csv(snakemake.output.table, scores)
+    pages.write(snakemake.output.page, "Accuracy (%) of all variants", pages.scores(scores))
