@@ -15,7 +15,8 @@ def package(tmp_path, monkeypatch):
         "deltaedit/edits/__init__.py": "import importlib\n",
         "deltaedit/edits/dare.py": "from deltaedit.apart import y\n",
         "deltaedit/edits/expo.py": "z = 1\n",
-        "script.py": "from deltaedit.a import x\nfrom deltaedit import edits\n",
+        "deltaedit/logs.py": "w = 1\n",
+        "script.py": "from deltaedit import logs\nfrom deltaedit.a import x\nfrom deltaedit import edits\n",
     }
     for name, text in sources.items():
         path = tmp_path / name
@@ -36,6 +37,7 @@ def package(tmp_path, monkeypatch):
         ("deltaedit/apart.py", True),  # through dare
         ("deltaedit/edits/expo.py", False),
         ("deltaedit/unused.py", False),
+        ("deltaedit/logs.py", False),  # imported, but no result depends on it
     ],
 )
 def test_the_digest_follows_imports(package, edited, changes):

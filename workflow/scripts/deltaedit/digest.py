@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+PLUMBING = ("errors.py", "logs.py", "provenance.py")  # carry words about results, decide none
 
 
 def of_code(script: Path, extra: Iterable[str] = ()) -> str:
@@ -13,7 +14,7 @@ def of_code(script: Path, extra: Iterable[str] = ()) -> str:
 
     Snakemake watches a script, but no module that it imports. This follows the imports of
     `deltaedit` through the sources, so a rule that has the hash among its `params` reruns when,
-    and only when, code that it uses changes.
+    and only when, code that it uses changes. `PLUMBING` is left out.
 
     Args:
         script: the script's path.
@@ -23,7 +24,7 @@ def of_code(script: Path, extra: Iterable[str] = ()) -> str:
     pending = [script, *(_file(name.split(".")) for name in extra)]
     while pending:
         path = pending.pop()
-        if path in found:
+        if path in found or path.name in PLUMBING:
             continue
         found.add(path)
         for node in ast.walk(ast.parse(path.read_text())):
