@@ -16,7 +16,7 @@ def package(tmp_path, monkeypatch):
         "deltaedit/edits/dare.py": "from deltaedit.apart import y\n",
         "deltaedit/edits/expo.py": "z = 1\n",
         "deltaedit/logs.py": "w = 1\n",
-        "script.py": "from deltaedit import logs\nfrom deltaedit.a import x\nfrom deltaedit import edits\n",
+        "script.py": "from deltaedit import edits, logs\nfrom deltaedit.a import x\n",
     }
     for name, text in sources.items():
         path = tmp_path / name
