@@ -11,8 +11,6 @@ rule compute_gradient:
         "benchmarks/compute_gradient/{pair}/{loss}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
-    resources:
-        mem_mb=16000,
     params:
         loss=lookup(dpath="losses/{loss}", within=config),
         code=loss_code("compute_gradient.py"),
@@ -37,8 +35,6 @@ rule approximate_loss:
     priority: 10
     conda:
         "../../envs/deltaedit.yaml"
-    resources:
-        mem_mb=16000,
     params:
         variants=variants,
         loss=lookup(dpath="losses/{loss}", within=config),

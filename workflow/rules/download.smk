@@ -10,8 +10,6 @@ rule train_demo_checkpoint:
     conda:
         "../../envs/deltaedit.yaml"
     threads: 2
-    resources:
-        mem_mb=2000,
     params:
         seed=config["seed"],
         code=code("train_demo_checkpoint.py"),

@@ -13,8 +13,6 @@ rule edit_delta:
         sweep=study.pattern(config, keep=False),
     conda:
         "../../envs/deltaedit.yaml"
-    resources:
-        mem_mb=8000,
     params:
         variants=variants,
         code=edit_code,

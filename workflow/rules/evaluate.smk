@@ -14,8 +14,6 @@ rule evaluate_variants:
     priority: 10
     conda:
         "../../envs/deltaedit.yaml"
-    resources:
-        mem_mb=8000,
     params:
         variants=variants,
         suite=lookup(dpath="suites/{suite}", within=config),

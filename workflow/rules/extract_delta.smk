@@ -10,8 +10,6 @@ rule extract_delta:
         "benchmarks/extract_delta/{pair}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
-    resources:
-        mem_mb=8000,
     params:
         code=code("extract_delta.py"),
     script:

@@ -114,7 +114,7 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
     """Check what a schema cannot: names that refer to others, and options of modules."""
     for name, pair in config["pairs"].items():
         for end in ("base", "post"):
-            if not Path(folder := pair[end].get("path", ".")).is_dir():
+            if not Path(folder := pair[end].get("path", ".")).expanduser().is_dir():
                 raise ValueError(f"pairs.{name}.{end}: no folder {folder!r} in {Path.cwd()}")
     for name, sweep in config["sweeps"].items():
         with_place(f"sweeps.{name}", sweeps.slices, name, sweep, config["seed"])

@@ -20,12 +20,13 @@ def source(config: Config, pair: str, end: str) -> dict[str, Any]:
 
 
 def source_files(config: Config, pair: str, end: str) -> list[str]:
-    """Return what a download reads on this machine: the demo's folder, or a path's weights."""
+    """Return what a download reads on this machine: the demo's folder, or a path's files."""
     place = source(config, pair, end)
     if config["pairs"][pair][end]["source"] == "demo":
         return [place["path"]]
     if place["source"] == "path":
-        return sorted(str(file) for file in Path(place["path"]).glob("*.safetensors"))
+        files = Path(place["path"]).expanduser().iterdir()
+        return sorted(str(file) for file in files if file.suffix in (".safetensors", ".json"))
     return []
 
 
