@@ -7,7 +7,7 @@ A figure module defines
 - `Params`, a frozen keyword-only dataclass of its options, perhaps without any;
 - `CAPTION`, what is drawn and what to compare, true whatever the data;
 - `select(table, params)`, the numbers that are drawn as a tidy table, which becomes the figure's
-  CSV; ValueError if the table holds nothing to draw;
+  CSV; UserError if the table holds nothing to draw;
 - `draw(drawn, params)`, a `matplotlib.figure.Figure` of what `select` returned, without pyplot.
 
 Neither function reads or writes a file or changes its arguments. Adding a file here is the whole

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from deltaedit.errors import UserError
 from deltaedit.figures import _style
 
 MEASURE = "suite"
@@ -49,12 +50,12 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         stderr (over seeds if there are several, else the evaluation's) and the number of seeds.
 
     Raises:
-        ValueError: no variant of dare that this figure draws.
+        UserError: no variant of dare that this figure draws.
     """
     rows = table.assign(series=_series(table), stderr=table["stderr"].astype(float))
     rows = rows[rows["series"].notna()]
     if not rows["series"].isin(["dare", "drop_only"]).any():
-        raise ValueError("nothing to draw: no variant of dare, rescaled or with dropped_scale 0")
+        raise UserError("nothing to draw: no variant of dare, rescaled or with dropped_scale 0")
     point = [*PANEL, "series", "dropped_scale", "drop_rate"]
     # Two sweeps may share a variant: it counts once.
     seeds = _groups(rows, [*point, "seed"])[["value", "stderr"]].mean().reset_index()

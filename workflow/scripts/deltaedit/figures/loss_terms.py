@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from deltaedit.errors import UserError
 from deltaedit.figures import _style
 
 MEASURE = "loss"
@@ -49,12 +50,12 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         tensor, layer and group (of a part), value in nats per token, number of seeds.
 
     Raises:
-        ValueError: no variant of dare with dropped_scale 0.
+        UserError: no variant of dare with dropped_scale 0.
     """
     rows = table[table["method"].isin(["dare"])]
     rows = rows[rows["dropped_scale"] == 0] if len(rows) else rows
     if rows.empty:
-        raise ValueError("nothing to draw: no variant of dare with dropped_scale 0")
+        raise UserError("nothing to draw: no variant of dare with dropped_scale 0")
     method = np.where(rows["rescale"].isin([True]), *METHODS)
     rows = rows.assign(method=method, value=rows["weight"] * rows["slope"], what=PART)
     rows = rows[[*VARIANT, "seed", *POINT, "value", "measured_change"]]
