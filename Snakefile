@@ -5,6 +5,7 @@
 # results/{pair}/variants/{sweep}/{slice}/{variant}/  edited checkpoints, temporary unless kept
 # results/{pair}/eval/{sweep}/{slice}/{suite}.json    one row per variant and task
 # results/{pair}/loss/{sweep}/{slice}/{loss}.parquet  one row per variant, node and tensor
+# results/{pair}/kept/                                measurements by content, so that none is made twice
 # results/tables/*.csv  results/figures/*.{svg,png,csv}  results/report.html
 #
 # Names in paths are chosen in the config; their options never appear in paths, except that a

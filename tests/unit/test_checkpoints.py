@@ -1,13 +1,14 @@
 """Checkpoints are read and written tensor by tensor, in any sharding."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from deltaedit.checkpoints import Checkpoint, check_match, write_tensors
+from deltaedit.checkpoints import Checkpoint, check_match, content_digest, write_tensors
 from deltaedit.errors import UserError
 
 
@@ -116,3 +117,21 @@ def test_parts_cover_the_common_architectures():
         "classifier.weight": (None, "head"),
     }
     assert {name: tuple(part_of(name)) for name in expected} == expected
+
+
+def test_the_content_digest_sees_weights_and_config_and_nothing_else(tiny_pair, tmp_path):
+    base, post = tiny_pair()
+    tensors = load_file(base / "model.safetensors")
+    copy = tmp_path / "copy"
+    shutil.copytree(base, copy)
+    save_file(tensors, copy / "model.safetensors", metadata={"commit": "another"})
+    (copy / "README.md").write_text("another")
+    (copy / ".snakemake_timestamp").touch()
+    assert content_digest(copy) == content_digest(base) != content_digest(post)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.5}))
+    assert content_digest(copy) != content_digest(base)
+    shutil.copy(base / "config.json", copy / "config.json")
+    tensors["model.norm.weight"][3] += 1
+    save_file(tensors, copy / "model.safetensors")
+    assert content_digest(copy) != content_digest(base)

@@ -94,15 +94,6 @@ def test_a_module_behind_all_edits_reruns_all_edits(tiny, edited):
     assert "extract_delta" not in jobs
 
 
-def test_a_loss_s_options_rerun_no_evaluation_of_checkpoints_on_disk(tiny, reconfigured):
-    reconfigured(lambda c: c["losses"]["math"].update(intervals=4))
-    jobs = tiny.planned()
-    assert len(jobs["approximate_loss"]) == 4
-    assert "extract_delta" not in jobs
-    # Temporary checkpoints are made again, and what was measured on them is measured again.
-    assert all("/dare/" in output for output in jobs["evaluate_variants"])
-
-
 def test_a_new_post_makes_everything_again(tiny, tiny_config):
     weights = Path(tiny_config["pairs"]["tiny"]["post"]["path"]) / "model.safetensors"
     before, content = weights.stat(), weights.read_bytes()
@@ -116,6 +107,32 @@ def test_a_new_post_makes_everything_again(tiny, tiny_config):
 def test_a_figure_s_entry_touches_no_result(tiny, reconfigured):
     reconfigured(lambda c: c["figures"].pop("terms"))
     assert not tiny.planned().keys() & {"edit_delta", "evaluate_variants", "approximate_loss"}
+
+
+def test_a_new_loss_makes_checkpoints_again_but_no_measurement_twice(tiny, reconfigured):
+    def add(config):
+        config["losses"]["again"] = {**config["losses"]["math"], "count": 4}
+        config["runs"][0]["losses"].append("again")
+
+    def kept():
+        files = (tiny.folder / "results/tiny/kept").iterdir()
+        return {file.name: file.stat().st_mtime_ns for file in files}
+
+    def scores():
+        return (tiny.folder / "results/tables/scores.csv").read_text()
+
+    before, score = kept(), scores()
+    reconfigured(add)
+    jobs = tiny.planned()
+    assert jobs["edit_delta"] == SLICES
+    assert not jobs.keys() & {"extract_delta", "edit_kept_delta"}
+    tiny.snakemake("--cores", "2")
+    after = kept()
+    assert {name: after[name] for name in before} == before, "nothing was measured twice"
+    assert len(after) == len(before) + 7, "the new loss of base, post and five variants"
+    assert scores() == score
+    log = tiny.folder / "logs/evaluate_variants/tiny/dare/drop_rate=0.1/demo.log"
+    assert log.read_text().count("recalled") == 2
 
 
 def test_a_killed_job_leaves_no_output_and_the_next_run_completes(fresh, tiny_config):

@@ -37,6 +37,7 @@ rule approximate_loss:
         "../../envs/deltaedit.yaml"
     params:
         variants=variants,
+        kept="results/{pair}/kept",
         loss=lookup(dpath="losses/{loss}", within=config),
         code=loss_code("approximate_loss.py"),
     script:

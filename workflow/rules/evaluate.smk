@@ -17,6 +17,7 @@ rule evaluate_variants:
     params:
         variants=variants,
         suite=lookup(dpath="suites/{suite}", within=config),
+        kept="results/{pair}/kept",
         seed=config["seed"],
         code=code("evaluate_variants.py"),
     script:

@@ -5,13 +5,14 @@ from deltaedit import logs
 logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from deltaedit import loss_change, losses, models, provenance, results
-from deltaedit.checkpoints import Checkpoint
+from deltaedit import digest, loss_change, losses, memo, models, provenance, results
+from deltaedit.checkpoints import Checkpoint, content_digest
 
 
 def approximate_loss(
@@ -21,34 +22,32 @@ def approximate_loss(
     gradient: str,
     data: str,
     spec: Mapping[str, Any],
+    kept: str,
+    made_with: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     model = models.load_causal_lm(Path(post), torch.float32)
     loss = losses.build(spec, data, models.load_tokenizer(Path(post)))
     start, origin = loss_change.Start(Path(gradient)), Checkpoint(post)
-    label = f"approximate loss {keys['pair']}/{keys['sweep']}/{keys['slice']}"
-    return [
-        {**keys, **results.describe(variant), **row}
-        for variant in logs.progress(variants, label)
-        for row in loss_change.rows(
-            loss_change.Segment(model, origin, Checkpoint(variant["folder"])),
-            loss,
-            spec["quadrature"],
-            spec["intervals"],
-            start,
-        )
-    ]
+
+    def measure(folder: str) -> list[dict[str, Any]]:
+        segment = loss_change.Segment(model, origin, Checkpoint(folder))
+        rule, intervals = spec["quadrature"], spec["intervals"]
+        return list(loss_change.rows(segment, loss, rule, intervals, start))
+
+    rows = []
+    key = {"post": content_digest(post), "loss": spec, **made_with}
+    for variant in logs.progress(
+        variants, "approximate loss {pair}/{sweep}/{slice}".format(**keys)
+    ):
+        folder = variant["folder"]
+        checkpoint = {"checkpoint": content_digest(folder)}
+        measured = memo.recall(kept, {**checkpoint, **key}, partial(measure, folder))
+        rows += [{**keys, **results.describe(variant), **row} for row in measured]
+    return rows
 
 
 if __name__ == "__main__":
-    params = snakemake.params
-    rows = approximate_loss(
-        params.variants,
-        dict(snakemake.wildcards),
-        snakemake.input.post,
-        snakemake.input.gradient,
-        snakemake.input.data,
-        params.loss,
-    )
+    params, data = snakemake.params, snakemake.input.data
     record = provenance.record(
         snakemake.wildcards.pair,
         {"base": snakemake.input.base, "post": snakemake.input.post},
@@ -57,5 +56,20 @@ if __name__ == "__main__":
         device=models.DEVICE,
         dtype="float32",
         loss=dict(params.loss),
+    )
+    rows = approximate_loss(
+        params.variants,
+        dict(snakemake.wildcards),
+        snakemake.input.post,
+        snakemake.input.gradient,
+        data,
+        dict(params.loss),
+        params.kept,
+        {
+            "code": params.code,
+            "data": digest.of_files([Path(data)]),
+            "versions": record["versions"],
+            "device": models.DEVICE,
+        },
     )
     results.write_parquet(snakemake.output.slopes, rows, record)

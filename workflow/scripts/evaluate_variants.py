@@ -5,27 +5,37 @@ from deltaedit import logs
 logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deltaedit import evaluation, files, models, provenance, results
+from deltaedit import digest, evaluation, files, memo, models, provenance, results
+from deltaedit.checkpoints import content_digest
 
 
 def evaluate_variants(
-    variants: list[dict[str, Any]], keys: dict[str, str], suite: Mapping[str, Any], seed: int
+    variants: list[dict[str, Any]],
+    keys: dict[str, str],
+    suite: Mapping[str, Any],
+    seed: int,
+    kept: str,
+    made_with: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     manager = evaluation.task_manager(list(suite["tasks"]))
-    label = f"evaluate {keys['pair']}/{keys['sweep']}/{keys['slice']}"
-    return [
-        {**keys, **results.describe(variant), **row}
-        for variant in logs.progress(variants, label)
-        for row in evaluation.evaluate(Path(variant["folder"]), suite, manager, seed)
-    ]
+    rows = []
+    for variant in logs.progress(variants, "evaluate {pair}/{sweep}/{slice}".format(**keys)):
+        folder = Path(variant["folder"])
+        measured = memo.recall(
+            kept,
+            {"checkpoint": content_digest(folder), "suite": suite, "seed": seed, **made_with},
+            partial(evaluation.evaluate, folder, suite, manager, seed),
+        )
+        rows += [{**keys, **results.describe(variant), **row} for row in measured]
+    return rows
 
 
 if __name__ == "__main__":
     params = snakemake.params
-    rows = evaluate_variants(params.variants, dict(snakemake.wildcards), params.suite, params.seed)
     record = provenance.record(
         snakemake.wildcards.pair,
         {"base": snakemake.input.base, "post": snakemake.input.post},
@@ -35,5 +45,18 @@ if __name__ == "__main__":
         device=models.DEVICE,
         suite=dict(params.suite),
         seed=params.seed,
+    )
+    rows = evaluate_variants(
+        params.variants,
+        dict(snakemake.wildcards),
+        dict(params.suite),
+        params.seed,
+        params.kept,
+        {
+            "code": params.code,
+            "tasks": digest.of_files(map(Path, snakemake.input.tasks)),
+            "versions": record["versions"],
+            "device": models.DEVICE,
+        },
     )
     files.write_json(snakemake.output.scores, {"rows": rows, "provenance": record})

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -105,8 +105,7 @@ class Checkpoint:
 
 def _header(file: Path) -> dict[str, TensorInfo]:
     with file.open("rb") as stream:
-        entries = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    entries.pop("__metadata__", None)
+        entries = _read_header(stream)
     found = {}
     for name, entry in entries.items():
         if entry["dtype"] not in DTYPES:
@@ -114,6 +113,13 @@ def _header(file: Path) -> dict[str, TensorInfo]:
         dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
         found[name] = TensorInfo(file.name, dtype, shape, entry["data_offsets"][0])
     return found
+
+
+def _read_header(stream: BinaryIO) -> dict[str, dict[str, Any]]:
+    """Read the header of a safetensors file, up to its data, and leave out the metadata."""
+    entries = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    entries.pop("__metadata__", None)
+    return entries
 
 
 def check_match(base: Checkpoint, post: Checkpoint) -> None:
@@ -194,6 +200,29 @@ def write_tensors(
 
 def copy_rest(source: Path, target: Path) -> None:
     """Copy what stands beside the weights: config, generation config, tokenizer, templates."""
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.suffix != ".safetensors" and file.name not in NOT_SHARED:
-            shutil.copyfile(file, target / file.name)
+    for file in _rest(source):
+        shutil.copyfile(file, target / file.name)
+
+
+def _rest(folder: Path) -> list[Path]:
+    return [
+        file
+        for file in sorted(folder.iterdir())
+        if file.is_file()
+        and file.suffix != ".safetensors"
+        and file.name not in NOT_SHARED
+        and not file.name.startswith(".")  # Snakemake's time stamp
+    ]
+
+
+def content_digest(folder: str | Path) -> str:
+    """Return the sha256 of what a checkpoint computes: tensors, config, tokenizer; no metadata."""
+    total = hashlib.sha256()
+    for file in _rest(Path(folder)):
+        total.update(file.name.encode() + file.read_bytes())
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with file.open("rb") as stream:
+            total.update(json.dumps(_read_header(stream), sort_keys=True).encode())
+            while piece := stream.read(1 << 22):
+                total.update(piece)
+    return total.hexdigest()

@@ -1,5 +1,6 @@
 """Evaluate checkpoints on a suite of tasks with lm-eval."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,6 @@ def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[s
         "metric": task["metric"],
         "filter": task["filter"],
         "value": float(scores[key]),
-        "stderr": stderr if isinstance(stderr, float) else None,
+        "stderr": stderr if isinstance(stderr, float) and math.isfinite(stderr) else None,
         "count": found["n-samples"][name]["effective"] if name in found["n-samples"] else None,
     }
