@@ -24,7 +24,8 @@ def recall(folder: str | Path, key: Mapping[str, Any], make: Callable[[], T]) ->
     Args:
         folder: where values are kept, one file each.
         key: everything the value depends on, as JSON.
-        make: called if nothing is kept; its value is plain JSON; NaN and infinity, of a ruined model, are kept.
+        make: called if nothing is kept; its value is plain JSON, with NaN and infinity allowed
+            (the loss of a ruined model).
     """
     text = json.dumps(key, sort_keys=True)
     path = Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
