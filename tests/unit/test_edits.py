@@ -136,3 +136,107 @@ def test_a_new_method_is_one_new_file(tmp_path, monkeypatch):
     monkeypatch.setattr(edits, "__path__", [*edits.__path__, str(tmp_path)])
     monkeypatch.setattr(edits, "NAMES", edits.registry.names(edits.__path__))
     assert torch.equal(edited(torch.ones(3), "longer", alpha=0.5), torch.full((3,), 2.5))
+
+
+# --- ties -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("p", "size", "kept"), [(0.9, 1000, 100), (0.29, 100, 71), (0.5, 3, 2)])
+def test_ties_keeps_exactly_the_count(p, size, kept):
+    delta = torch.randn(size, generator=generator_for(0, "d"))
+    out = edited(delta, "ties", drop_rate=p)
+    assert (out != 0).sum() == kept
+    assert torch.all((out == 0) | (out == delta))
+    assert out[out != 0].abs().min() >= delta[out == 0].abs().max()
+
+
+def test_ties_keeps_the_first_of_equal_magnitudes():
+    delta = torch.tensor([1.0, -2.0, 2.0, -2.0, 3.0])
+    assert edited(delta, "ties", drop_rate=0.4).tolist() == [0, -2, 2, 0, 3]
+
+
+@pytest.mark.parametrize("shape", [(0,), (4, 5), ()])
+def test_ties_of_an_all_zero_or_empty_delta_is_itself(shape):
+    delta = torch.zeros(shape)
+    assert torch.equal(edited(delta, "ties", drop_rate=0.5), delta)
+
+
+# --- della ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(7, 33), (4, 5, 6), (9,), (5, 1), ()])
+def test_della_drops_with_mean_p_in_each_row(shape):
+    della, params = edits.parse("della", {"drop_rate": 0.3, "window": 0.2})
+    delta = torch.randn(shape, generator=generator_for(0, "d"))
+    probability = della.drop_probability(delta, params)
+    rows = probability.double().reshape(-1, shape[-1] if shape else 1)
+    torch.testing.assert_close(rows.mean(dim=1), torch.full((len(rows),), 0.3).double())
+
+
+def test_della_drops_smaller_magnitudes_more_often():
+    della, params = edits.parse("della", {"drop_rate": 0.3, "window": 0.2})
+    delta = torch.tensor([[0.5, -3.0, 1.0], [2.0, 2.0, -2.0]])
+    wanted = torch.tensor([[0.4, 0.2, 0.3], [0.4, 0.3, 0.2]])
+    torch.testing.assert_close(della.drop_probability(delta, params), wanted)
+
+
+def test_della_without_window_is_dare(delta):
+    della = edited(delta, "della", drop_rate=0.25, window=0.0)
+    torch.testing.assert_close(della, edited(delta, "dare", drop_rate=0.25))
+
+
+def test_della_kept_entries_are_divided_by_their_own_probability(delta):
+    della, params = edits.parse("della", {"drop_rate": 0.5, "window": 0.4})
+    out = edited(delta, "della", drop_rate=0.5, window=0.4)
+    kept = out != 0
+    wanted = delta / (1 - della.drop_probability(delta, params))
+    assert torch.equal(out[kept], wanted[kept])
+    raw = edited(delta, "della", drop_rate=0.5, window=0.4, rescale=False)
+    assert torch.equal(raw[kept], delta[kept])
+
+
+def test_della_is_unbiased():
+    delta = torch.linspace(1, 2, 400).expand(2000, 400)
+    out = edited(delta, "della", drop_rate=0.5, window=0.6).double()
+    # The variance of an entry is delta^2 P/(1 - P), at most 4 * 0.8/0.2 here.
+    assert (out.mean(dim=0) - delta[0]).abs().max() < 6 * (16 / 2000) ** 0.5
+    assert abs(out.mean() - delta.mean()) < 5 * (16 / delta.numel()) ** 0.5
+
+
+@pytest.mark.parametrize("options", [(0.1, 0.3), (0.9, 0.2), (0.5, -0.1)])
+def test_della_refuses_probabilities_outside_the_unit_interval(options):
+    with pytest.raises(ValueError, match="drop_rate - window/2 must be at least 0"):
+        edits.parse("della", dict(zip(("drop_rate", "window"), options, strict=True)))
+
+
+# --- low rank -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30), (10, 4, 5)])
+@pytest.mark.parametrize("rank", [0, 1, 7])
+def test_low_rank_meets_the_error_of_eckart_and_young(shape, rank):
+    delta = torch.randn(shape, generator=generator_for(0, "d"))
+    out = edited(delta, "low_rank", rank=rank)
+    singular = torch.linalg.svdvals(delta.flatten(1).double())
+    error = (out.double() - delta.double()).norm()
+    torch.testing.assert_close(error, singular[rank:].norm(), rtol=1e-6, atol=0)
+    assert torch.linalg.matrix_rank(out.flatten(1), rtol=1e-5) == rank
+
+
+@pytest.mark.parametrize(("sparsity", "rank"), [(0.9, 1), (0.8, 2), (0.0, 10), (1.0, 0)])
+def test_sparsity_counts_in_decimals(sparsity, rank):
+    delta = torch.randn(10, 12, generator=generator_for(0, "d"))
+    by_rank = edited(delta, "low_rank", rank=rank)
+    assert torch.equal(edited(delta, "low_rank", sparsity=sparsity), by_rank)
+
+
+@pytest.mark.parametrize("shape", [(7,), (), (0, 4)])
+def test_low_rank_leaves_what_has_no_rank(shape):
+    delta = torch.randn(shape, generator=generator_for(0, "d"))
+    assert torch.equal(edited(delta, "low_rank", rank=0), delta)
+
+
+@pytest.mark.parametrize("options", [{}, {"rank": 1, "sparsity": 0.5}])
+def test_low_rank_wants_rank_or_sparsity(options):
+    with pytest.raises(ValueError, match="give either rank or sparsity"):
+        edits.parse("low_rank", options)
