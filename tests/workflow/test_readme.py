@@ -27,8 +27,8 @@ def test_the_rule_graph_is_the_workflow_s(update):
     assert block("rulegraph") == update.rule_graph(), "run make readme"
 
 
-# Training in other floats (threads, torch, processor) moves what lies on a slope, such as half of
-# the delta dropped; these rows lie on plateaus.
+# Training in other floats (processor, torch) moves what lies on a slope, such as half of the delta
+# dropped; these rows lie on plateaus.
 PLATEAUS = {"base (pretrained)", "post (post-trained)", "DARE, p = 0.5", "drop only, p = 0.9"}
 
 
