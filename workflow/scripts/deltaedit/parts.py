@@ -3,8 +3,6 @@
 import re
 from typing import NamedTuple
 
-GROUPS = ("embedding", "attention", "feed_forward", "norm", "head", "other")
-
 # The first pattern that a tensor's name contains decides; a norm inside an attention block is a
 # norm, as is a vision tower's `pre_layrnorm` (so spelt in the checkpoints).
 _PATTERNS = (
@@ -21,7 +19,7 @@ class Part(NamedTuple):
     """Where a tensor belongs: `layer` counts from 0, None outside the stack of layers."""
 
     layer: int | None
-    group: str  # one of GROUPS
+    group: str  # embedding, attention, feed_forward, norm, head or other
 
 
 def part_of(name: str) -> Part:

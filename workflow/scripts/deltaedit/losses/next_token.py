@@ -29,9 +29,6 @@ class Params:
             raise ValueError(f"max_length must be at least 2, got {self.max_length}")
 
 
-EXAMPLE = Params()
-
-
 def batches(
     rows: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, params: Params, batch_size: int
 ) -> Iterator[tuple[float, Callable[[PreTrainedModel], Tensor]]]:
