@@ -1,7 +1,7 @@
 """The default study behaves as the papers say, by the thresholds that held over several seeds.
 
-Levels leave room for other processors and versions of torch, which change the floats; the accuracies
-of `demo_lm` asserted here also hold for the seeds 1 and 2.
+Levels leave room for other processors and versions of torch, which change the floats; the
+accuracies of `demo_lm` asserted here also hold for the seeds 1 and 2.
 """
 
 import json
