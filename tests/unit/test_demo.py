@@ -5,8 +5,9 @@ import random
 from itertools import islice
 
 import pytest
+import torch
 
-from deltaedit.demo import language
+from deltaedit.demo import language, training
 from deltaedit.tasks import SHIPPED
 
 WORLD = language.make_world()
@@ -99,3 +100,25 @@ def test_code_is_checked_by_value_and_never_run(text, right):
 def test_the_world_is_the_same_every_time():
     assert language.make_world() == WORLD
     assert language.task_documents(language.make_world()) == TASKS
+
+
+def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "PRETRAINING_STEPS", 2)
+    monkeypatch.setitem(training.SFT, "sft", (2, 5e-4))
+
+    def stages(seed, folder):
+        model, tokenizer = training.pretrain(seed)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        tuned, _ = training.fine_tune(folder, "sft", seed)
+        return model.state_dict(), tuned.state_dict()
+
+    first, again, other = (
+        stages(seed, tmp_path / name) for seed, name in ((0, "a"), (0, "b"), (1, "c"))
+    )
+    for ours, same, different in zip(first, again, other, strict=True):
+        assert all(torch.equal(ours[name], same[name]) for name in ours)
+        assert not all(torch.equal(ours[name], different[name]) for name in ours)
+    base, post = first
+    changed = {name for name in base if not torch.equal(base[name], post[name])}
+    assert changed == {name for name in base if "embed" not in name and "lm_head" not in name}

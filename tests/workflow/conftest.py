@@ -47,7 +47,7 @@ class Project:
 def copy_project(folder: Path) -> Project:
     for name in ("workflow", "envs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Snakefile", "config.yaml"):
+    for name in ("Snakefile", "config.yaml", "Makefile"):
         shutil.copy(ROOT / name, folder / name)
     return Project(folder)
 

@@ -6,6 +6,9 @@ accuracies of `demo_lm` asserted here also hold for the seeds 1 and 2.
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -162,5 +165,12 @@ def test_figures_hold_the_numbers_of_the_tables(demo, scores):
     assert svg.lstrip().startswith("<?xml")
 
 
-def test_a_second_run_has_nothing_to_do(demo):
-    assert "Nothing to be done" in demo.snakemake("--cores", "2").stderr
+def test_a_second_make_has_nothing_to_do_and_says_where_the_report_is(demo):
+    # The environment of the tests stands for the one that make would make.
+    command = ["make", "demo", "--old-file=.venv/runs", f"BIN={Path(sys.executable).parent}"]
+    done = subprocess.run(command, cwd=demo.folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stderr
+    [place] = re.findall(r"^Report: +(.*)$", done.stdout, re.MULTILINE)
+    assert Path(place) == demo.folder / "results/report.html"
+    assert Path(place).exists()
