@@ -193,3 +193,10 @@ def test_a_study_lists_each_result_once(tmp_path):
         assert len(paths) == len(set(paths))
     assert "results/demo_lm/eval/ends/all/demo.json" in study.scores(config)
     assert study.kept(config) == ["results/demo_lm_early/variants/expo_line/all"]
+
+
+def test_a_slice_that_no_sweep_has_is_refused(tmp_path):
+    config = copy.deepcopy(DEFAULT)
+    check(config, tmp_path)
+    with pytest.raises(ValueError, match=r"unknown slice 'drop_rate=0\.2'\. Known: all"):
+        study.variants(config, "demo_lm", "dare_grid", "drop_rate=0.2")

@@ -1,6 +1,7 @@
 """Figures draw what was measured, and every kind keeps the contract of its folder."""
 
 import dataclasses
+import math
 
 import matplotlib
 import numpy as np
@@ -413,3 +414,17 @@ def test_the_loss_axis_spans_five_decades_at_most_however_small_the_terms():
     terms = {f"t{i}": (10.0**-i, -(10.0 ** (-i - 1))) for i in range(15)}
     axes = make(loss_terms, slopes((dare(0.5), terms, 0.25))).axes[0]
     assert axes.yaxis.get_transform().linthresh == pytest.approx(1e-6)
+
+
+def test_a_ruined_model_s_loss_is_in_the_numbers_and_has_no_mark():
+    table = slopes(
+        (dare(0.5), {"a": (4.0, 8.0), "b": (1.0, -4.0)}, 3.0),
+        (dare(0.9), {"a": (4.0, math.nan), "b": (1.0, -4.0)}, math.inf),
+    )
+    drawn = loss_terms.select(table, loss_terms.Params())
+    ruined = drawn[drawn["drop_rate"] == 0.9].set_index(["what", "tensor"])["value"]
+    assert ruined.isna().sum() == 2, "the part and the total that it enters"
+    assert math.isinf(ruined["measured total"].item())
+    figure = loss_terms.draw(drawn, loss_terms.Params())
+    figure.draw_without_rendering()  # warnings are errors here
+    assert math.isfinite(figure.axes[0].get_ylim()[1])

@@ -58,6 +58,13 @@ def test_slopes_sum_to_the_approximation_with_its_gap(tmp_path):
     assert first["drop_rate"] == 0.5
 
 
+def test_a_slope_that_is_not_a_number_makes_the_sum_none(tmp_path):
+    rows = slope_rows(VARIANT, [{"x": 1.0, "y": float("nan")}, {"x": 3.0, "y": 6.0}], 5.0)
+    results.write_parquet(tmp_path / "a.parquet", rows, {})
+    table = results.loss_changes(results.read_slopes([tmp_path / "a.parquet"]))
+    assert table["approximate_change"].isna().all()
+
+
 def test_a_parquet_file_carries_its_provenance(tmp_path):
     results.write_parquet(
         tmp_path / "a.parquet", slope_rows(VARIANT, [{"x": 1.0}] * 2, 0.0), {"commit": "abc"}

@@ -56,3 +56,12 @@ def test_fixed_options_reach_every_variant():
 def test_a_wrong_value_anywhere_on_the_grid_is_refused():
     with pytest.raises(ValueError, match="drop_rate must be in"):
         slices("s", {"method": "dare", "grid": {"drop_rate": [0.1, 1.5]}}, seed=0)
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [{"grid": {"drop_rate": [0.5], "seed": [1]}}, {"options": {"drop_rate": 0.5, "seed": 1}}],
+)
+def test_a_seed_in_the_wrong_place_is_refused(sweep):
+    with pytest.raises(ValueError, match="write seeds as seeds"):
+        slices("s", {"method": "dare", **sweep}, seed=0)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -59,6 +58,7 @@ class Checkpoint:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.tensors: dict[str, TensorInfo] = {}
+        self._handles: dict[str, safe_open] = {}
         files = sorted(self.folder.glob("*.safetensors"))
         if not files:
             raise UserError(f"{self.folder}: no safetensors file; is it a checkpoint's folder?")
@@ -77,10 +77,6 @@ class Checkpoint:
         for name, info in sorted(self.tensors.items(), key=lambda item: item[1].offset):
             files.setdefault(info.file, []).append((name, info))
         return dict(sorted(files.items()))
-
-    @cached_property
-    def _handles(self) -> dict[str, safe_open]:
-        return {}
 
     def _opened(self, file: str) -> safe_open:
         if file not in self._handles:

@@ -40,12 +40,17 @@ class Delta(Checkpoint):
             edited: the edited delta, float32, shape of `base`.
             delta: the delta as stored, float32, shape of `base`.
         """
-        out = (base.float() + edited).to(base.dtype)
+        out = _sum(base, edited)
         if f"{name}.index" in self._patches:
             index, value = self._patches[f"{name}.index"], self._patches[f"{name}.value"]
             same = edited.flatten()[index] == delta.flatten()[index]
             out.view(-1)[index[same]] = value[same]
         return out
+
+
+def _sum(base: Tensor, delta: Tensor) -> Tensor:
+    """Return base + delta, rounded once to the dtype of `base`; base itself, -0 too, where 0."""
+    return torch.where(delta == 0, base, (base.float() + delta).to(base.dtype))
 
 
 def extract(base: Checkpoint, post: Checkpoint, folder: Path) -> None:
@@ -76,8 +81,7 @@ def extract(base: Checkpoint, post: Checkpoint, folder: Path) -> None:
         delta = after.float() - before.float()
         if not torch.isfinite(delta).all():
             raise UserError(f"{base.folder}, {post.folder}: {name!r} holds NaN or infinite numbers")
-        rebuilt = (before.float() + delta).to(after.dtype)
-        wrong = (_bits(rebuilt) != _bits(after)).flatten().nonzero().flatten()
+        wrong = (_bits(_sum(before, delta)) != _bits(after)).flatten().nonzero().flatten()
         if len(wrong):
             patches[f"{name}.index"] = wrong
             patches[f"{name}.value"] = after.flatten()[wrong]

@@ -66,5 +66,6 @@ def loss_changes(slopes: pd.DataFrame) -> pd.DataFrame:
     per_variant = [column for column in slopes if column not in per_slope]
     weighted = slopes.assign(approximate_change=slopes["weight"] * slopes["slope"])
     groups = weighted.groupby(per_variant, dropna=False, sort=False, observed=True)
-    table = groups["approximate_change"].sum().reset_index()
+    # A slope that is not a number must not vanish from the sum.
+    table = groups["approximate_change"].sum(skipna=False).reset_index()
     return table.assign(gap=table["approximate_change"] - table["measured_change"])

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deltaedit import sweeps
+from deltaedit import registry, sweeps
 from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
@@ -43,7 +43,7 @@ def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dic
         ]
     found = sweeps.slices(sweep, config["sweeps"][sweep], config["seed"])
     if slice_name not in found:
-        return []
+        raise ValueError(registry.unknown("slice", slice_name, found))
     folder = f"results/{pair}/variants/{sweep}/{slice_name}"
     return [{**asdict(v), "folder": f"{folder}/{v.name}"} for v in found[slice_name]]
 

@@ -39,9 +39,9 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
     fixed = sweep.get("options", {})
     if both := [axis for axis in axes if axis in fixed]:
         raise ValueError(f"{both[0]!r} is in both options and grid")
+    if "seed" in {*axes, *fixed}:
+        raise ValueError("write seeds as seeds: [...], not in options or grid")
     if "seeds" in sweep:
-        if "seed" in axes:
-            raise ValueError("write the seeds as seeds: [...], not as an axis of the grid")
         axes["seed"] = sweep["seeds"]
     for axis in sweep.get("split_by", []):
         if axis not in axes:

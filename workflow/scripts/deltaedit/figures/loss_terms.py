@@ -64,10 +64,11 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     measured = measured.assign(what=MEASURED, value=measured["measured_change"])
     rows = pd.concat([rows, totals, measured], ignore_index=True)
     # Two sweeps may share a variant: it counts once.
-    for keys, how in ([*POINT, "seed", *VARIANT], "sum"), ([*POINT, "seed"], "mean"):
-        rows = _groups(rows, keys).agg(value=("value", how)).reset_index()
-    drawn = _groups(rows, POINT).agg(value=("value", "mean"), seeds=("value", "size"))
-    return drawn.reset_index()
+    # A slope that is not a number must not vanish from a sum or a mean.
+    rows = _groups(rows, [*POINT, "seed", *VARIANT])["value"].sum(skipna=False).reset_index()
+    rows = _groups(rows, [*POINT, "seed"])["value"].mean(skipna=False).reset_index()
+    values = _groups(rows, POINT)["value"]
+    return values.mean(skipna=False).to_frame().assign(seeds=values.size()).reset_index()
 
 
 def _groups(rows: pd.DataFrame, keys: list[str]) -> Any:
@@ -75,7 +76,11 @@ def _groups(rows: pd.DataFrame, keys: list[str]) -> Any:
 
 
 def draw(drawn: pd.DataFrame, params: Params) -> Figure:
-    """Draw the parts as boxes and points, and beside them the totals with their check."""
+    """Draw the parts as boxes and points, and beside them the totals with their check.
+
+    What is not finite (a ruined model's) is in the numbers and has no mark.
+    """
+    drawn = drawn.replace([np.inf, -np.inf], np.nan)
     drop_rates = sorted(drawn["drop_rate"].unique())
     with _style.style():
         figure = Figure((_style.FULL_WIDTH, 3.2), layout="constrained")
@@ -89,7 +94,9 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
                 here = drawn[(drawn["method"] == method) & (drawn["drop_rate"] == drop_rate)]
                 values = {what: group.to_numpy() for what, group in here.groupby("what")["value"]}
                 if values:
-                    _draw_parts(parts, place + shift, values[PART], method)
+                    finite = values[PART][~np.isnan(values[PART])]
+                    if len(finite):
+                        _draw_parts(parts, place + shift, finite, method)
                     ends = values[APPROXIMATED][0], values[MEASURED][0]
                     _draw_total(totals, place + shift, *ends, method)
         parts.set_title("terms of the sum, by tensor", loc="left", fontweight="bold")
@@ -134,7 +141,7 @@ def _scale(axes: Axes, values: pd.Series, drop_rates: list[float]) -> None:
     axes.set_xlabel("drop rate $p$")
     axes.grid(visible=False, axis="x")
 
-    sizes = values[values != 0].abs()
+    sizes = values[values != 0].abs().dropna()
     floor = max(sizes.quantile(0.1), sizes.max() * SMALLEST) if len(sizes) else 1.0
     linear = 10 ** np.floor(np.log10(floor))
     axes.set_yscale("symlog", linthresh=linear, linscale=0.7)
