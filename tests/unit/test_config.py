@@ -50,6 +50,39 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "sweeps.dare_grid: unknown edit method 'dair'. Did you mean 'dare'?",
         ),
         (
+            (*DARE, "tensors"),
+            "linears",
+            "sweeps.dare_grid.tensors: got 'linears', must be all, linear",
+        ),
+        ((*DARE, "gradient"), "demo_math", "sweeps.dare_grid.gradient: dare does not take it"),
+        ((*DARE, "onto"), "demo_lm", "sweeps.dare_grid.onto: dare does not take it"),
+        (
+            (*DARE, "formats"),
+            ["zip"],
+            "sweeps.dare_grid.formats[0]: unknown value 'zip'. Known: adapt",
+        ),
+        ((*DARE, "formats"), ["packed"], "sweeps.dare_grid.formats: "),
+        (
+            ("sweeps", "new"),
+            {"method": "biased", "options": {"by": "product"}},
+            "sweeps.new: by: product needs the gradient of a loss, as gradient: NAME",
+        ),
+        (
+            ("sweeps", "new"),
+            {"method": "biased", "options": {"by": "product"}, "gradient": "demo_maths"},
+            "sweeps.new.gradient: unknown loss 'demo_maths'. Did you mean 'demo_math'?",
+        ),
+        (
+            ("sweeps", "new"),
+            {"method": "combine", "deltas": ["demo_lm"]},
+            "sweeps.new: weights has 1 numbers, but there are 2 deltas",
+        ),
+        (
+            ("sweeps", "new"),
+            {"method": "combine", "onto": "demo"},
+            "sweeps.new.onto: unknown pair 'demo'. Did you mean 'demo_lm'?",
+        ),
+        (
             (*DARE, "options"),
             {"rescal": False},
             "sweeps.dare_grid: unknown option 'rescal'. Did you mean 'rescale'?",
@@ -200,3 +233,19 @@ def test_a_slice_that_no_sweep_has_is_refused(tmp_path):
     check(config, tmp_path)
     with pytest.raises(ValueError, match=r"unknown slice 'drop_rate=0\.2'\. Known: all"):
         study.variants(config, "demo_lm", "dare_grid", "drop_rate=0.2")
+
+
+def test_what_a_sweep_reads_beside_its_pair():
+    config = changed(("sweeps", "low"), {"method": "low_rank", "options": {"rank": 1}})
+    config["sweeps"]["bias"] = {"method": "biased", "gradient": "demo_math"}
+    config["sweeps"]["both"] = {"method": "combine", "deltas": ["demo_lm_early"], "onto": "demo_lm"}
+    sources = {name: study.edit_sources(config, "p", name) for name in ("low", "bias", "both")}
+    assert sources == {
+        "low": {"vectors": "results/p/vectors"},
+        "bias": {"gradient": "results/p/gradient/demo_math"},
+        "both": {
+            "onto": "resources/models/demo_lm/base",
+            "deltas": [f"resources/models/demo_lm_early/{end}" for end in ("base", "post")],
+        },
+    }
+    assert study.edit_sources(config, "p", "dare_grid") == {}

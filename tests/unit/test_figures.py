@@ -15,6 +15,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.text import Text
 
 from deltaedit import figures
+from deltaedit.errors import UserError
 from deltaedit.figures import _style, accuracy_by_drop_rate, loss_terms
 
 TASKS = ("sums", "facts")
@@ -155,6 +156,16 @@ def test_nothing_to_draw_is_said_in_one_line(kind, missing):
     if missing == "every option":
         table = table.drop(columns=["drop_rate", "dropped_scale", "rescale"])
     with pytest.raises(ValueError, match=r"^nothing to draw: [^\n]+$"):
+        kind.select(table, kind.Params())
+
+
+def test_variants_that_edit_other_tensors_are_not_averaged(kind):
+    table = SCORES if kind.MEASURE == "suite" else SLOPES
+    table = table.assign(tensors=np.where(table["sweep"] == "ends", None, "all"))
+    kind.select(table, kind.Params())
+    first = table.index[table["method"] == "dare"][0]
+    table.loc[first, "tensors"] = "linear"
+    with pytest.raises(UserError, match=r"edit different tensors \(all and linear\)"):
         kind.select(table, kind.Params())
 
 

@@ -8,8 +8,14 @@ import pyarrow.parquet as pq
 from deltaedit import pages, results
 
 KEYS = {"pair": "p", "sweep": "s", "slice": "all"}
-VARIANT = {"name": "v", "method": "dare", "options": {"drop_rate": 0.5}, "seed": 1}
-END = {"name": "post", "method": None, "options": {}, "seed": None}
+VARIANT = {
+    "name": "v",
+    "method": "dare",
+    "options": {"drop_rate": 0.5},
+    "tensors": "all",
+    "seed": 1,
+}
+END = {"name": "post", "method": None, "options": {}, "tensors": None, "seed": None}
 
 
 def slope_rows(variant, slopes, measured):
@@ -36,11 +42,17 @@ def test_a_variant_is_described_with_its_defaults():
         "variant": "v",
         "method": "dare",
         "seed": 1,
+        "tensors": "all",
         "drop_rate": 0.5,
         "dropped_scale": 0.0,
         "rescale": True,
     }
-    assert results.describe(END) == {"variant": "post", "method": None, "seed": None}
+    assert results.describe(END) == {
+        "variant": "post",
+        "method": None,
+        "seed": None,
+        "tensors": None,
+    }
 
 
 def test_slopes_sum_to_the_approximation_with_its_gap(tmp_path):
@@ -130,3 +142,19 @@ def test_a_page_shows_every_variant_in_one_line(tmp_path):
     text = (tmp_path / "page.html").read_text()
     assert text.count("<tr") == 3
     assert "a&lt;b" in text
+
+
+def test_an_option_of_two_types_becomes_text():
+    rows = [{"rescale": True, "p": 1}, {"rescale": "l1", "p": 0.5}, {"rescale": None, "p": None}]
+    table = results._typed(pd.DataFrame(rows))
+    assert table["rescale"].tolist()[:2] == ["True", "l1"]
+    assert table["rescale"].isna().tolist() == [False, False, True]
+    assert table["p"].dtype == float
+
+
+def test_lists_are_described_as_text():
+    combine = {"weights": [0.5, 1], "edit": {"method": "expo", "alpha": 1}}
+    found = results.describe(VARIANT | {"method": "combine", "options": combine, "tensors": ["*"]})
+    assert found["weights"] == "[0.5, 1.0]"
+    assert found["edit"] == '{"method": "expo", "alpha": 1}'
+    assert found["tensors"] == '["*"]'

@@ -65,3 +65,19 @@ def test_a_wrong_value_anywhere_on_the_grid_is_refused():
 def test_a_seed_in_the_wrong_place_is_refused(sweep):
     with pytest.raises(ValueError, match="write seeds as seeds"):
         slices("s", {"method": "dare", **sweep}, seed=0)
+
+
+def test_the_tensors_are_the_sweeps_or_else_the_methods():
+    def chosen(sweep):
+        return slices("s", sweep, seed=0)["all"][0].tensors
+
+    assert chosen({"method": "dare", "options": {"drop_rate": 0.5}}) == "all"
+    assert chosen({"method": "bitdelta"}) == "linear"
+    assert chosen({"method": "low_rank", "options": {"rank": 1}}) == "matrices"
+    assert chosen({"method": "bitdelta", "tensors": ["*.mlp.*"]}) == ["*.mlp.*"]
+
+
+def test_a_list_on_an_axis_has_a_readable_name():
+    grid = {"weights": [[0.5, 0.5], [1, 2]]}
+    found = slices("s", {"method": "combine", "grid": grid}, seed=0)["all"]
+    assert [variant.name for variant in found] == ["weights=0.5+0.5", "weights=1+2"]

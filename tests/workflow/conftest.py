@@ -89,7 +89,7 @@ def tiny_config(tiny_pair) -> dict:
                 "grid": {"drop_rate": [0.1, 0.5], "rescale": [True, False]},
                 "split_by": ["drop_rate"],
             },
-            "expo": {"method": "expo", "grid": {"alpha": [0.2]}, "keep": True},
+            "expo": {"method": "expo", "grid": {"alpha": [0.2]}, "formats": ["checkpoint"]},
         },
         "runs": [
             {"pair": "tiny", "sweeps": ["dare", "expo"], "suites": ["demo"], "losses": ["math"]}
@@ -121,6 +121,12 @@ def demo(tmp_path_factory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("demo"))
     project.snakemake("--cores", os.environ.get("CORES", "2"))
     return project
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory):
+    """Return a function that copies the project into a folder of its own."""
+    return lambda: copy_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def refusal(project, *args):
         (
             lambda c: c["sweeps"]["dare_grid"].update(method="dair"),
             "error: config.yaml, sweeps.dare_grid: unknown edit method 'dair'."
-            " Did you mean 'dare'? Known: dare, della, expo, low_rank, ties",
+            " Did you mean 'dare'? Known: biased, bitdelta,",
         ),
         (
             lambda c: c["sweeps"]["dare_grid"]["grid"].update(drop_rate=[1.0]),

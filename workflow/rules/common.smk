@@ -69,10 +69,19 @@ def checkpoints(wildcards):
     return study.folders(wildcards.pair, wildcards.sweep, wildcards.slice)
 
 
+def edit_sources(wildcards):
+    """What a sweep's edits read beside base and post."""
+    return study.edit_sources(config, wildcards.pair, wildcards.sweep)
+
+
 def edit_code(wildcards):
     """Hash of what a sweep's edits stand on, of all methods its own alone."""
-    method = config["sweeps"][wildcards.sweep]["method"]
-    return code("edit_delta.py", f"edits.{method}")
+    return code("edit_delta.py", *study.edit_modules(config, wildcards.sweep))
+
+
+def export_formats(wildcards):
+    """The forms in which a sweep's variants are stored, beside checkpoints."""
+    return study.exported(config, wildcards.sweep)
 
 
 def task_files(wildcards):

@@ -1,6 +1,8 @@
 """Check a config before the first job: every mistake is one line that says where and what."""
 
 from collections.abc import Iterable, Mapping
+from inspect import signature
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from deltaedit import figures, losses, quadrature, registry, sweeps, tasks
+from deltaedit import edits, figures, formats, losses, quadrature, registry, sweeps, tasks
 from deltaedit.errors import UserError
+from deltaedit.sweeps import Variant
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 
@@ -117,7 +120,9 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
             if not Path(folder := pair[end].get("path", ".")).expanduser().is_dir():
                 raise ValueError(f"pairs.{name}.{end}: no folder {folder!r} in {Path.cwd()}")
     for name, sweep in config["sweeps"].items():
-        with_place(f"sweeps.{name}", sweeps.slices, name, sweep, config["seed"])
+        place = f"sweeps.{name}"
+        slices = with_place(place, sweeps.slices, name, sweep, config["seed"])
+        _check_sources(place, sweep, slices, config)
     for name, suite in config["suites"].items():
         for task, spec in suite["tasks"].items():
             with_place(f"suites.{name}.tasks", tasks.find, task)
@@ -137,6 +142,35 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
             raise ValueError(f"runs[{i}]: measures nothing; give suites, losses or both")
     for name, figure in config["figures"].items():
         _check_figure(f"figures.{name}", figure, config)
+
+
+def _check_sources(
+    place: str, sweep: Mapping[str, Any], slices: Mapping[str, list[Variant]], config: Mapping
+) -> None:
+    """Check what a sweep takes beside its pair, and the forms it is stored in."""
+    method = edits.load(sweep["method"])
+    accepted = signature(method.apply).parameters
+    for key, argument in (("gradient", "gradient"), ("deltas", "deltas"), ("onto", "deltas")):
+        if key in sweep and argument not in accepted:
+            raise ValueError(f"{place}.{key}: {sweep['method']} does not take it")
+    for key, noun, plural in (("gradient", "loss", "losses"), ("onto", "pair", "pairs")):
+        if key in sweep:
+            _known(f"{place}.{key}", noun, sweep[key], config[plural])
+    for pair in sweep.get("deltas", []):
+        _known(f"{place}.deltas", "pair", pair, config["pairs"])
+    for variant in chain(*slices.values()):
+        params = edits.parse(variant.method, variant.options)[1]
+        if getattr(params, "by", "") == "product" and "gradient" not in sweep:
+            raise ValueError(
+                f"{place}: by: product needs the gradient of a loss, as gradient: NAME"
+            )
+        weights, deltas = getattr(params, "weights", None), 1 + len(sweep.get("deltas", []))
+        if weights is not None and len(weights) != deltas:
+            raise ValueError(
+                f"{place}: weights has {len(weights)} numbers, but there are {deltas} deltas, the"
+                " pair's own and those of deltas"
+            )
+        with_place(f"{place}.formats", formats.check, sweep["formats"], method, params)
 
 
 def _check_figure(place: str, figure: Mapping[str, Any], config: Mapping[str, Any]) -> None:

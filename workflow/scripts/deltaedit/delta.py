@@ -1,20 +1,35 @@
 """The delta of a pair: post minus base, stored exactly, with statistics per tensor."""
 
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+import numpy as np
 
-from deltaedit import logs
-from deltaedit.checkpoints import Checkpoint, check_match, write_tensors
+from deltaedit import floats, logs
+from deltaedit.checkpoints import (
+    DTYPES,
+    Checkpoint,
+    TensorInfo,
+    check_match,
+    create_files,
+    write_tensors,
+)
+from deltaedit.edits import low_rank
 from deltaedit.errors import UserError
+from deltaedit.files import WEIGHTS
 from deltaedit.parts import part_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PATCH = "patch.safetensors"
 STATISTICS = "statistics.csv"
+_RUN = 1 << 18  # entries read at once
 
 
 class Delta(Checkpoint):
@@ -26,31 +41,19 @@ class Delta(Checkpoint):
 
     @cached_property
     def _patches(self) -> dict[str, Tensor]:
+        from safetensors.torch import load_file
+
         return load_file(self._patch_file) if self._patch_file.exists() else {}
 
-    def add(self, name: str, base: Tensor, edited: Tensor, delta: Tensor) -> Tensor:
-        """Return base + edited delta in the dtype of `base`, computed in float32, rounded once.
+    def post(self, name: str, base: Tensor) -> Tensor:
+        """Return the tensor `name` of post to the bit, given that of base, rows added apart."""
+        import torch
 
-        Where the edit leaves the delta as it is, the result is post to the bit; where it makes
-        it zero, the result is base to the bit.
-
-        Args:
-            name: the tensor's name.
-            base: the tensor in the base checkpoint, or in another of the same architecture.
-            edited: the edited delta, float32, shape of `base`.
-            delta: the delta as stored, float32, shape of `base`.
-        """
-        out = _sum(base, edited)
+        delta = self.tensor(name)
+        out = torch.where(delta == 0, base, (base.float() + delta).to(base.dtype))
         if f"{name}.index" in self._patches:
-            index, value = self._patches[f"{name}.index"], self._patches[f"{name}.value"]
-            same = edited.flatten()[index] == delta.flatten()[index]
-            out.view(-1)[index[same]] = value[same]
+            out.view(-1)[self._patches[f"{name}.index"]] = self._patches[f"{name}.value"]
         return out
-
-
-def _sum(base: Tensor, delta: Tensor) -> Tensor:
-    """Return base + delta, rounded once to the dtype of `base`; base itself, -0 too, where 0."""
-    return torch.where(delta == 0, base, (base.float() + delta).to(base.dtype))
 
 
 def extract(base: Checkpoint, post: Checkpoint, folder: Path) -> None:
@@ -60,67 +63,141 @@ def extract(base: Checkpoint, post: Checkpoint, folder: Path) -> None:
 
     The difference of two floats is not always a float. Where `base + delta`, rounded to the
     checkpoint's dtype, is not post to the bit, index and value of post are kept in the patch.
-    Tensors that are not floating point have no delta.
+    Tensors that are not floating point have no delta, nor do rows that post adds to base's.
 
     Raises:
         UserError: base and post do not match, or hold a number that is not finite.
     """
+    import torch
+    from safetensors.torch import save_file
+
     check_match(base, post)
     layout = {
         file: floating
         for file, entries in base.layout().items()
-        if (floating := [entry for entry in entries if entry[1].dtype.is_floating_point])
+        if (floating := [entry for entry in entries if entry[1].is_floating_point])
     }
-    names = [name for entries in layout.values() for name, _ in entries]
-    bar = iter(logs.progress(names, "extract delta"))
-    rows: list[dict[str, object]] = []
-    patches: dict[str, Tensor] = {}
-
-    def make(name: str) -> Tensor:
-        before, after = base.tensor(name), post.tensor(name)
-        delta = after.float() - before.float()
-        if not torch.isfinite(delta).all():
-            raise UserError(f"{base.folder}, {post.folder}: {name!r} holds NaN or infinite numbers")
-        wrong = (_bits(_sum(before, delta)) != _bits(after)).flatten().nonzero().flatten()
-        if len(wrong):
-            patches[f"{name}.index"] = wrong
-            patches[f"{name}.value"] = after.flatten()[wrong]
-        rows.append({"tensor": name, **statistics(name, before, delta), "patched": len(wrong)})
-        next(bar)
-        return delta
-
     (folder / "tensors").mkdir()
     metadata = {"content": "float32(post) - float32(base)"}
-    write_tensors(folder / "tensors", layout, make, dtype=torch.float32, metadata=metadata)
+    places = create_files(folder / "tensors", layout, dtype="F32", metadata=metadata)
+    names = [name for entries in layout.values() for name, _ in entries]
+    rows, patches = [], {}
+    for name in logs.progress(names, "extract delta"):
+        statistics = _Statistics()
+        wrong = [np.empty(0, np.int64)]
+        with places[name].file.open("r+b") as stream:
+            stream.seek(places[name].offset)
+            for start, before, after, delta in runs(base, post, name):
+                if not np.isfinite(delta).all():
+                    raise UserError(
+                        f"{base.folder}, {post.folder}: {name!r} holds NaN or infinite numbers"
+                    )
+                stream.write(delta.data)
+                again = np.empty_like(after)
+                dtype = base.tensors[name].dtype
+                floats.add(before, before, np.zeros_like(delta), delta, dtype, again)
+                wrong.append(start + _differing(again, after, base.tensors[name].itemsize))
+                statistics.add(floats.widen(before, dtype), delta)
+        index = np.concatenate(wrong)
+        if len(index):
+            patches[f"{name}.index"] = torch.from_numpy(index)
+            patches[f"{name}.value"] = post.tensor(name).flatten()[index]
+        info = base.tensors[name]
+        layer, group = part_of(name)
+        rows.append(
+            {
+                "tensor": name,
+                "layer": layer,
+                "group": group,
+                "dtype": DTYPES[info.dtype][0],
+                "shape": "x".join(map(str, info.shape)),
+                "size": info.size,
+                **statistics.values(),
+                "patched": len(index),
+            }
+        )
     if patches:
         save_file(patches, folder / PATCH)
-    pd.DataFrame(rows).to_csv(folder / STATISTICS, index=False)
+    with (folder / STATISTICS).open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-def statistics(name: str, base: Tensor, delta: Tensor) -> dict[str, object]:
-    """Describe one tensor's delta: size, norms (L2), magnitudes, and the share of exact zeros."""
-    layer, group = part_of(name)
-    magnitude = delta.abs()
-    size = max(delta.numel(), 1)
-    return {
-        "layer": layer,
-        "group": group,
-        "dtype": str(base.dtype).removeprefix("torch."),
-        "shape": "x".join(map(str, delta.shape)),
-        "size": delta.numel(),
-        "norm": _norm(delta),
-        "base_norm": _norm(base.float()),
-        "mean_magnitude": magnitude.sum(dtype=torch.float64).item() / size,
-        "max_magnitude": magnitude.max().item() if delta.numel() else 0.0,
-        "zero_share": (delta == 0).sum().item() / size,
+def runs(
+    base: Checkpoint, post: Checkpoint, name: str
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the runs of one tensor: first entry, stored bytes of base and post, delta (float32)."""
+    info = base.tensors[name]
+    for start in range(0, info.size, _RUN):
+        size = min(_RUN, info.size - start)
+        stored = np.empty((2, size * info.itemsize), np.uint8)
+        base.read(name, start, stored[0])
+        post.read(name, start, stored[1])
+        delta = np.empty(size, np.float32)
+        floats.difference(*stored, info.dtype, delta)
+        yield start, *stored, delta
+
+
+def whole(base: Checkpoint, post: Checkpoint, name: str) -> Tensor:
+    """Return the delta of one tensor, float32, shape of the tensor in base."""
+    import torch
+
+    info = base.tensors[name]
+    delta = np.empty(info.size, np.float32)
+    for start, _, _, run in runs(base, post, name):
+        delta[start : start + run.size] = run
+    return torch.from_numpy(delta).reshape(info.shape)
+
+
+def decompose(base: Checkpoint, post: Checkpoint, folder: Path) -> None:
+    """Write the singular vectors of every matrix of the delta to `folder`, under its name.
+
+    Those of its shorter side, n, of which all truncations follow: n x n, float32, in columns,
+    largest singular value first.
+    """
+    matrices = {
+        name: min(info.shape[0], info.size // info.shape[0])
+        for name, info in base.tensors.items()
+        if info.is_floating_point and low_rank.has_rank(info.shape)
     }
+    layout = [(name, TensorInfo(WEIGHTS, "F32", (n, n), 0)) for name, n in matrices.items()]
+    done = iter(logs.progress(matrices, "decompose delta"))
+
+    def make(name: str) -> Tensor:
+        next(done)
+        return low_rank.singular_vectors(whole(base, post, name))
+
+    write_tensors(folder, {WEIGHTS: layout}, make, metadata={"content": "singular vectors"})
 
 
-def _norm(tensor: Tensor) -> float:
-    return tensor.square().sum(dtype=torch.float64).sqrt().item()
+def _differing(one: np.ndarray, other: np.ndarray, itemsize: int) -> np.ndarray:
+    """Return the entries that are not the same bits."""
+    return np.flatnonzero(one.view(f"u{itemsize}") != other.view(f"u{itemsize}"))
 
 
-def _bits(tensor: Tensor) -> Tensor:
-    """View floats as integers, so that -0 and 0 differ."""
-    widths = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return tensor.contiguous().view(widths[tensor.dtype.itemsize])
+class _Statistics:
+    """Size, norms (L2), magnitudes and the share of exact zeros of a tensor, run by run."""
+
+    def __init__(self) -> None:
+        self.size = self.zeros = 0
+        self.squares = self.base_squares = self.magnitudes = self.largest = 0.0
+
+    def add(self, base: np.ndarray, delta: np.ndarray) -> None:
+        self.size += delta.size
+        self.zeros += delta.size - np.count_nonzero(delta)
+        self.squares += np.square(delta, dtype=np.float64).sum()
+        self.base_squares += np.square(base, dtype=np.float64).sum()
+        magnitudes = np.abs(delta)
+        self.magnitudes += magnitudes.sum(dtype=np.float64)
+        self.largest = max(self.largest, float(magnitudes.max()))
+
+    def values(self) -> dict[str, float]:
+        size = max(self.size, 1)
+        return {
+            "norm": float(self.squares) ** 0.5,
+            "base_norm": float(self.base_squares) ** 0.5,
+            "mean_magnitude": float(self.magnitudes) / size,
+            "max_magnitude": self.largest,
+            "zero_share": self.zeros / size,
+        }

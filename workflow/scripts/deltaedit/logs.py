@@ -41,6 +41,13 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     print(line, file=_terminal, flush=True)
 
 
+def note(line: str) -> None:
+    """Say something worth knowing, in the log and on the terminal."""
+    logging.getLogger("deltaedit").info(line)
+    if _terminal is not sys.stderr:
+        print(line, file=_terminal, flush=True)
+
+
 class _Lines:
     """A file for tqdm that ends each bar with a new line: jobs run side by side, logs are kept."""
 

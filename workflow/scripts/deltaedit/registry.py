@@ -45,19 +45,25 @@ def build_params(cls: type, options: Mapping[str, Any]) -> Any:
         if name not in hints:
             raise ValueError(unknown("option", name, hints))
     for field in fields(cls):
-        if field.default is MISSING and field.name not in options:
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and field.name not in options:
             raise ValueError(f"option {field.name!r} is missing")
     return cls(**{name: _checked(name, value, hints[name]) for name, value in options.items()})
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """Return `value` as the type `hint` (int as float, nothing else); ValueError otherwise."""
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    allowed = typing.get_args(hint) if is_union else (hint,)
     for kind in allowed:
         if kind is float and type(value) in (int, float):
             return float(value)
         if typing.get_origin(kind) is typing.Literal and value in typing.get_args(kind):
             return value
+        if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+            return tuple(_checked(name, item, typing.get_args(kind)[0]) for item in value)
+        if typing.get_origin(kind) is Mapping and isinstance(value, Mapping):
+            return dict(value)
         if isinstance(kind, type) and type(value) is kind:
             return value
     wanted = " or ".join(_in_words(kind) for kind in allowed)
@@ -66,6 +72,11 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 
 def _in_words(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(kind)))
+        values = ", ".join(map(repr, typing.get_args(kind)))
+        return f"one of {values}" if "," in values else values
+    if typing.get_origin(kind) is tuple:
+        return f"a list, each {_in_words(typing.get_args(kind)[0])}"
+    if typing.get_origin(kind) is Mapping:
+        return "a mapping"
     words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
     return words.get(kind, "null" if kind is types.NoneType else str(kind))

@@ -15,14 +15,19 @@ from deltaedit.files import whole_file
 
 
 def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a variant's name, method, seed and all options, defaults filled in.
+    """Return a variant's name, method, seed, edited tensors and all options, defaults filled in.
 
-    Base and post, which have no method, have no options either.
+    Base and post, which have no method, have no options either. Lists and mappings become text.
     """
     method, options = variant["method"], {}
     if method is not None:
         options = asdict(edits.parse(method, variant["options"])[1])
-    return {"variant": variant["name"], "method": method, "seed": variant["seed"], **options}
+    columns = {"method": method, "seed": variant["seed"], "tensors": variant["tensors"], **options}
+    plain = str | int | float | None
+    return {
+        "variant": variant["name"],
+        **{key: v if isinstance(v, plain) else json.dumps(v) for key, v in columns.items()},
+    }
 
 
 def write_parquet(path: str | Path, rows: list[dict[str, Any]], record: Mapping[str, Any]) -> None:
@@ -41,7 +46,10 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Give columns that may be empty the same types in every file."""
-    kinds = {"method": "string", "seed": "Int64", "layer": "Int64"}
+    for name in table.columns:  # one type per column: true beside "l1" becomes text
+        if table[name].dropna().map(type).nunique() > 1:
+            table[name] = table[name].map(str, na_action="ignore")
+    kinds = {"method": "string", "tensors": "string", "seed": "Int64", "layer": "Int64"}
     return table.astype({name: kind for name, kind in kinds.items() if name in table})
 
 

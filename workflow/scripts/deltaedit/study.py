@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deltaedit import registry, sweeps
+from deltaedit import edits, registry, sweeps
 from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
@@ -33,10 +33,10 @@ def source_files(config: Config, pair: str, end: str) -> list[str]:
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
     """Return the variants of a slice as name, method, options, seed and checkpoint folder.
 
-    Base and post, the variants of the sweep `ends`, have neither method, options nor seed.
+    Base and post, the variants of the sweep `ends`, have neither method, options, tensors nor seed.
     """
     if sweep == ENDS:
-        blank = {"method": None, "options": {}, "seed": None}
+        blank = {"method": None, "options": {}, "tensors": None, "seed": None}
         return [
             {"name": end, **blank, "folder": f"resources/models/{pair}/{end}"}
             for end in ("base", "post")
@@ -55,20 +55,60 @@ def folders(pair: str, sweep: str, slice_name: str) -> list[str]:
     return [f"results/{pair}/variants/{sweep}/{slice_name}"]
 
 
+def edit_sources(config: Config, pair: str, sweep: str) -> dict[str, Any]:
+    """Return what the edits of a sweep read beside base and post: nothing for most methods.
+
+    `gradient` and `vectors` are folders of results, `onto` that of a base, `deltas` the folders of
+    base and post of further pairs, in turn.
+    """
+    spec, found = config["sweeps"][sweep], {}
+    if "gradient" in spec:
+        found["gradient"] = f"results/{pair}/gradient/{spec['gradient']}"
+    if hasattr(edits.load(spec["method"]), "singular_vectors"):
+        found["vectors"] = f"results/{pair}/vectors"
+    if "onto" in spec:
+        found["onto"] = f"resources/models/{spec['onto']}/base"
+    if others := spec.get("deltas", []):
+        found["deltas"] = [
+            f"resources/models/{p}/{end}" for p in others for end in ("base", "post")
+        ]
+    return found
+
+
+def edit_modules(config: Config, sweep: str) -> list[str]:
+    """Return the modules of the methods that a sweep uses."""
+    spec = config["sweeps"][sweep]
+    first = spec["options"].get("edit", {}).get("method")
+    return [f"edits.{method}" for method in (spec["method"], first) if method]
+
+
 def kept(config: Config) -> list[str]:
-    """Return the folders of the slices whose sweeps are kept on disk."""
+    """Return the folders of the forms in which sweeps are kept on disk."""
     return _unique(
         folder
         for run in config["runs"]
         for sweep, slice_name in _slices(config, run["sweeps"])
-        if config["sweeps"][sweep]["keep"]
-        for folder in folders(run["pair"], sweep, slice_name)
+        for folder in [
+            *folders(run["pair"], sweep, slice_name) * is_kept(config, sweep),
+            *[f"results/{run['pair']}/exports/{sweep}/{slice_name}"]
+            * bool(exported(config, sweep)),
+        ]
     )
+
+
+def is_kept(config: Config, sweep: str) -> bool:
+    """Whether the checkpoints of a sweep stay on disk."""
+    return "checkpoint" in config["sweeps"][sweep]["formats"]
+
+
+def exported(config: Config, sweep: str) -> list[str]:
+    """Return the forms, beside checkpoints, in which a sweep's variants are stored."""
+    return [form for form in config["sweeps"][sweep]["formats"] if form != "checkpoint"]
 
 
 def pattern(config: Config, *, keep: bool) -> str:
     """Return a regular expression of the sweeps that are kept on disk, or of the others."""
-    names = [name for name, sweep in config["sweeps"].items() if sweep["keep"] is keep]
+    names = [name for name in config["sweeps"] if is_kept(config, name) is keep]
     return "|".join(names) or "(?!)"  # the latter matches nothing
 
 

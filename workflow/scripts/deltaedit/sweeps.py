@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 from deltaedit import edits, registry
+from deltaedit.parts import Selection
 
 ENDS = "ends"  # stands where a sweep's name stands, for the base and the post of a pair
 WHOLE = "all"  # the slice of a sweep that is not split
@@ -18,6 +19,7 @@ class Variant:
     name: str  # from the values on the grid's axes, for people: no code parses it
     method: str
     options: dict[str, Any]
+    tensors: Selection  # which tensors are edited
     seed: int
 
 
@@ -26,7 +28,7 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
 
     Args:
         name: the sweep's name in the config, the name of its one variant where it has no axes.
-        sweep: `method`, `options`, `grid`, `seeds`, `split_by` as in the config.
+        sweep: `method`, `options`, `grid`, `tensors`, `seeds`, `split_by` as in the config.
         seed: the seed of a sweep without `seeds`.
 
     Returns:
@@ -47,6 +49,7 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
         if axis not in axes:
             raise ValueError("split_by: " + registry.unknown("axis", axis, axes))
 
+    tensors = sweep.get("tensors") or getattr(edits.load(sweep["method"]), "TENSORS", "all")
     found: dict[str, list[Variant]] = {}
     for values in product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
@@ -56,6 +59,7 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
             name=_label(point) or name,
             method=sweep["method"],
             options=dict(sorted(options.items())),
+            tensors=tensors,
             seed=point.get("seed", seed),
         )
         slice_name = _label({axis: point[axis] for axis in sweep.get("split_by", [])}) or WHOLE
@@ -68,6 +72,8 @@ def _label(point: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(_value, value))
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not text or set(text) & set("/,= {}\n"):
         raise ValueError(f"{text!r} cannot stand in a path: no space, '/', ',', '=' or brace")

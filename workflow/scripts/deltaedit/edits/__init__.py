@@ -2,7 +2,13 @@
 
 A method module defines `Params`, a frozen keyword-only dataclass of its options, `EXAMPLE`, and
 `apply(delta, params, *, rng)`, a pure function of one tensor. Adding a file here is the whole of
-adding a method.
+adding a method. What it may define beside them:
+
+* `editor(params, stream)`, which returns a function that edits a `Chunk`, a run of entries: then
+  the method streams, whatever the size of the tensor. `ROWS = True` asks for whole rows.
+* `ranks(params, size)`, ranks at which to cut a tensor's sorted magnitudes: the editor then gets
+  the `Blocks` between them as its third argument.
+* `TENSORS`, which tensors it edits unless the sweep says so, "all" without it.
 """
 
 from collections.abc import Mapping

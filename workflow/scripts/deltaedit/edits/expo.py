@@ -1,9 +1,18 @@
 """ExPO: extrapolate (alpha > 0) or interpolate (alpha < 0) along the delta."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deltaedit.edits._chunks import Chunk, Editor, whole
+from deltaedit.streams import Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +27,7 @@ class Params:
 EXAMPLE = Params(alpha=0.3)
 
 
-def apply(delta: Tensor, params: Params, *, rng: torch.Generator) -> Tensor:
+def apply(delta: Tensor, params: Params, *, rng: Stream) -> Tensor:
     """Lengthen the delta: out = (1 + alpha) * delta.
 
     Args:
@@ -30,5 +39,16 @@ def apply(delta: Tensor, params: Params, *, rng: torch.Generator) -> Tensor:
         The edited delta, shape and dtype of `delta`.
 
     Scope: element. Source: Zheng et al. 2024, arXiv:2404.16792; eq. 13 of Tang et al. 2024.
+    Differs: the authors compute in bfloat16, here float32 is rounded once.
     """
-    return delta * (1 + params.alpha)
+    return whole(sys.modules[__name__], delta, params, rng)
+
+
+def editor(params: Params, stream: Stream) -> Editor:
+    """Return the function that edits a chunk."""
+    factor = np.float32(1 + params.alpha)
+
+    def edit(chunk: Chunk) -> None:
+        np.multiply(chunk.delta, factor, out=chunk.out)
+
+    return edit

@@ -18,6 +18,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from deltaedit.errors import UserError
 from deltaedit.figures import _style
+from deltaedit.figures._rows import groups, one_selection
 
 MEASURE = "suite"
 CAPTION = (
@@ -50,16 +51,17 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         stderr (over seeds if there are several, else the evaluation's) and the number of seeds.
 
     Raises:
-        UserError: no variant of dare that this figure draws.
+        UserError: no variant of dare that this figure draws, or variants that edit other tensors.
     """
     rows = table.assign(series=_series(table), stderr=table["stderr"].astype(float))
     rows = rows[rows["series"].notna()]
     if not rows["series"].isin(["dare", "drop_only"]).any():
         raise UserError("nothing to draw: no variant of dare, rescaled or with dropped_scale 0")
+    one_selection(rows)
     point = [*PANEL, "series", "dropped_scale", "drop_rate"]
     # Two sweeps may share a variant: it counts once.
-    seeds = _groups(rows, [*point, "seed"])[["value", "stderr"]].mean().reset_index()
-    drawn = _groups(seeds, point).agg(
+    seeds = groups(rows, [*point, "seed"])[["value", "stderr"]].mean().reset_index()
+    drawn = groups(seeds, point).agg(
         accuracy=("value", "mean"),
         over_seeds=("value", "sem"),
         stderr=("stderr", "mean"),
@@ -76,17 +78,14 @@ def _series(table: pd.DataFrame) -> pd.Series:
     if dare.any():  # else there may be no columns for its options
         rescaled = table["rescale"].isin([True])
         series[dare & rescaled] = "dare"
-        series[dare & ~rescaled & (table["dropped_scale"] == 0)] = "drop_only"
+        only = table["rescale"].isin([False]) & (table["dropped_scale"] == 0)
+        series[dare & only] = "drop_only"
     return series
-
-
-def _groups(rows: pd.DataFrame, keys: list[str]) -> Any:
-    return rows.groupby(keys, dropna=False, sort=False, observed=True)
 
 
 def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     """Draw a panel per task, in it a line per k, one for drop only, and the two ends."""
-    panels = list(_groups(drawn, PANEL))
+    panels = list(groups(drawn, PANEL))
     rows = math.ceil(len(panels) / MAX_COLUMNS)
     columns = math.ceil(len(panels) / rows)
     width = _style.FULL_WIDTH if columns > 1 else _style.FULL_WIDTH / 2

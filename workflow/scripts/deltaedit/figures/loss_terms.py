@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from deltaedit.errors import UserError
 from deltaedit.figures import _style
+from deltaedit.figures._rows import groups, one_selection
 
 MEASURE = "loss"
 CAPTION = (
@@ -50,12 +51,14 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         tensor, layer and group (of a part), value in nats per token, number of seeds.
 
     Raises:
-        UserError: no variant of dare with dropped_scale 0.
+        UserError: no variant of dare with dropped_scale 0, or variants that edit other tensors.
     """
     rows = table[table["method"].isin(["dare"])]
-    rows = rows[rows["dropped_scale"] == 0] if len(rows) else rows
+    if len(rows):  # else there may be no columns for its options
+        rows = rows[(rows["dropped_scale"] == 0) & rows["rescale"].isin([True, False])]
     if rows.empty:
         raise UserError("nothing to draw: no variant of dare with dropped_scale 0")
+    one_selection(rows)
     method = np.where(rows["rescale"].isin([True]), *METHODS)
     rows = rows.assign(method=method, value=rows["weight"] * rows["slope"], what=PART)
     rows = rows[[*VARIANT, "seed", *POINT, "value", "measured_change"]]
@@ -65,14 +68,10 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     rows = pd.concat([rows, totals, measured], ignore_index=True)
     # Two sweeps may share a variant: it counts once.
     # A slope that is not a number must not vanish from a sum or a mean.
-    rows = _groups(rows, [*POINT, "seed", *VARIANT])["value"].sum(skipna=False).reset_index()
-    rows = _groups(rows, [*POINT, "seed"])["value"].mean(skipna=False).reset_index()
-    values = _groups(rows, POINT)["value"]
+    rows = groups(rows, [*POINT, "seed", *VARIANT])["value"].sum(skipna=False).reset_index()
+    rows = groups(rows, [*POINT, "seed"])["value"].mean(skipna=False).reset_index()
+    values = groups(rows, POINT)["value"]
     return values.mean(skipna=False).to_frame().assign(seeds=values.size()).reset_index()
-
-
-def _groups(rows: pd.DataFrame, keys: list[str]) -> Any:
-    return rows.groupby(keys, dropna=False, sort=False, observed=True)
 
 
 def draw(drawn: pd.DataFrame, params: Params) -> Figure:
