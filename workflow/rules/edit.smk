@@ -52,6 +52,7 @@ use rule edit_delta as edit_kept_delta with:
 
 rule export_variants:
     input:
+        unpack(edit_sources),
         base="resources/models/{pair}/base",
         post="resources/models/{pair}/post",
         checkpoints=checkpoints,
