@@ -17,7 +17,10 @@ from deltaedit.errors import UserError
 FAST = {  # each method with options under which every kind of reading is needed
     "bitdelta": {"blocks": 4},
     "breadcrumbs": {"drop_rate": 0.5, "outliers": 0.1},
-    "combine": {"weights": [1.5], "edit": {"method": "ties", "drop_rate": 0.5}},
+    "combine": {
+        "weights": [1.5],
+        "edit": {"method": "della", "drop_rate": 0.5, "window": 0.2, "rescale": "l1"},
+    },
     "dare": {"drop_rate": 0.5, "rescale": "l1"},
     "della": {"drop_rate": 0.5, "window": 0.2},
     "expo": {"alpha": 0.3},

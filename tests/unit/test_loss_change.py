@@ -41,10 +41,10 @@ def setup(tmp_path):
         for end, tensors in (("post", post), ("edited", edited)):
             (tmp_path / end).mkdir()
             save_file(tensors, tmp_path / end / "model.safetensors")
-        value, gradient = loss_change.gradient(model, LOSS)
+        losses, gradient = loss_change.gradient(model, LOSS)
         (tmp_path / "gradient").mkdir()
         save_file(gradient, tmp_path / "gradient" / "gradient.safetensors")
-        files.write_json(tmp_path / "gradient" / "loss.json", {"loss_post": value})
+        files.write_json(tmp_path / "gradient" / "loss.json", {"losses_post": losses})
         ends = (Checkpoint(tmp_path / end) for end in ("post", "edited"))
         start = loss_change.Start(tmp_path / "gradient")
         return model, loss_change.Segment(model, *ends), start
@@ -96,8 +96,10 @@ def test_slopes_are_the_inner_products_with_the_gradient(setup):
     model().backward()
     wanted = {n: (p.grad @ segment.step(n)).item() for n, p in model.named_parameters()}
     model.zero_grad(set_to_none=True)
-    found = loss_change.slopes(model, LOSS, segment.step)
-    assert found == pytest.approx(wanted, rel=1e-5)
+    by_batch = loss_change.slopes(model, LOSS, segment.step)
+    assert {n: sum(shares) for n, shares in by_batch.items()} == pytest.approx(wanted, rel=1e-5)
+    for name, shares in by_batch.items():  # both batches are the same loss, weighted
+        assert shares == pytest.approx([0.25 * wanted[name], 0.75 * wanted[name]], rel=1e-5)
     assert all(p.grad is None for p in model.parameters()), "gradients are freed"
 
 
@@ -105,6 +107,7 @@ def test_the_stored_gradient_gives_the_slope_at_the_start(setup):
     model, segment, start = setup(quartic=0.1)
     segment.move_to(0.0)
     walked = loss_change.slopes(model, LOSS, segment.step)
+    walked = {name: sum(shares) for name, shares in walked.items()}
     assert start.slopes(segment) == pytest.approx(walked, rel=1e-6)
 
 
@@ -112,6 +115,7 @@ def test_the_start_costs_no_pass(setup):
     _, segment, start = setup()
     calls = []
     counted = [(1.0, lambda model: (calls.append(torch.is_grad_enabled()), model())[1])]
+    start.losses = [sum(start.losses)]
     list(loss_change.rows(segment, counted, "left", 5, start))
     assert calls == [True] * 4 + [False], "four backward passes and one measured loss"
 
@@ -132,6 +136,47 @@ def test_a_model_whose_names_are_not_the_checkpoint_s_is_refused(setup, tmp_path
     _, segment, _ = setup()
     with pytest.raises(ValueError, match="parameter 'weight' has no tensor of that name"):
         loss_change.Segment(nn.Linear(2, 2), segment.post, segment.edited)
+
+
+def test_the_standard_error_is_that_of_a_mean_of_batches():
+    means = [1.0, 2.0, 4.0, 9.0]
+    equal = [0.25 * mean for mean in means]
+    wanted = torch.tensor(means).std().item() / 2  # s / sqrt(4)
+    assert loss_change.standard_error(equal, [0.25] * 4) == pytest.approx(wanted)
+    assert loss_change.standard_error([0.3, 0.9], [0.25, 0.75]) == pytest.approx(0)
+    assert loss_change.standard_error([1.0], [1.0]) is None
+    assert loss_change.standard_error([], [1.0]) is None
+
+
+def test_errors_say_how_batches_differ(setup):
+    _, segment, start = setup()
+    scaled = [(0.5, lambda model: model()), (0.5, lambda model: 3 * model())]
+    start.losses = [segment.model().item() * factor / 2 for factor in (1, 3)]
+    for row in loss_change.rows(segment, scaled, "midpoint", 4, start):
+        # Batches of slope s and 3 s: mean 2 s, standard error |s|.
+        assert row["slope_stderr"] == pytest.approx(abs(row["slope"]) / 2, rel=1e-5)
+        assert row["measured_stderr"] == pytest.approx(abs(row["measured_change"]) / 2, rel=1e-4)
+        assert row["approximate_stderr"] == pytest.approx(row["measured_stderr"], rel=1e-4)
+    first, *rest = loss_change.rows(segment, scaled, "left", 2, start)
+    assert (first["node"], first["slope_stderr"]) == (0, None)
+    assert first["approximate_stderr"] > 0, "from the node that has batches"
+    assert rest[-1]["slope_stderr"] > 0
+
+
+def test_the_curvature_is_the_hessian_s_diagonal_weighted_by_the_squared_delta(setup):
+    model, segment, _ = setup()
+    delta = (segment.post.tensor("a") - segment.edited.tensor("a")).double()
+    hessian = model.hessian.double()
+    draws = []
+    for seed in range(200):
+        probe = loss_change.Probe(model, segment.edited, segment.post, seed)
+        v = probe.step("a").double()
+        assert torch.equal(v.abs(), delta.abs())
+        draws.append(loss_change.curvature(probe, LOSS))
+        assert draws[-1] == pytest.approx((v @ hessian @ v).item(), rel=1e-3)
+    wanted = (hessian.diagonal() * delta.square()).sum().item()
+    error = torch.tensor(draws).std().item() / 200**0.5
+    assert abs(sum(draws) / 200 - wanted) < 5 * error
 
 
 # --- the same on a language model -----------------------------------------------------------------
@@ -155,9 +200,9 @@ def language(tiny_pair, tokenizer, tmp_path):
         spec = {"kind": "next_token", "options": {}, "count": 3, "batch_size": 2}
         loss = build(spec, data, tokenizer)
         (tmp_path / "gradient").mkdir()
-        value, gradient = loss_change.gradient(model, loss)
+        losses, gradient = loss_change.gradient(model, loss)
         save_file(gradient, tmp_path / "gradient" / "gradient.safetensors")
-        files.write_json(tmp_path / "gradient" / "loss.json", {"loss_post": value})
+        files.write_json(tmp_path / "gradient" / "loss.json", {"losses_post": losses})
         segment = loss_change.Segment(model, Checkpoint(post), Checkpoint(base))
         return segment, loss, loss_change.Start(tmp_path / "gradient")
 

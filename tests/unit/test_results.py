@@ -1,9 +1,11 @@
 """Result files become tables that keep every option and every check."""
 
 import json
+import math
 
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 
 from deltaedit import pages, results
 
@@ -46,6 +48,7 @@ def test_a_variant_is_described_with_its_defaults():
         "drop_rate": 0.5,
         "dropped_scale": 0.0,
         "rescale": True,
+        "intensity": 1.0,
     }
     assert results.describe(END) == {
         "variant": "post",
@@ -68,6 +71,26 @@ def test_slopes_sum_to_the_approximation_with_its_gap(tmp_path):
     assert first["approximate_change"] == (1 + 2) / 2 + (3 + 6) / 2
     assert first["gap"] == first["approximate_change"] - 5.0
     assert first["drop_rate"] == 0.5
+    assert first["first_order"] == 1 + 2
+    assert first["second_order"] == ((3 + 6) - (1 + 2)) / 0.5 / 2
+    assert "expected_second_order" not in table
+
+
+def test_the_expected_second_order_is_half_the_intensity_times_the_curvature(tmp_path):
+    dare = VARIANT | {"options": {"drop_rate": 0.9, "dropped_scale": 0.5}}
+    rows = slope_rows(dare, [{"x": 1.0}] * 2, 5.0)
+    rows += slope_rows(END, [{"x": 0.0}] * 2, 0.0)
+    results.write_parquet(tmp_path / "a.parquet", rows, {})
+    pair, loss = rows[0]["pair"], rows[0]["loss"]
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps({"pair": pair, "loss": loss, "curvature": 0.25, "stderr": 0.1}))
+    curvatures = results.read_curvatures([file])
+    table = results.loss_changes(results.read_slopes([tmp_path / "a.parquet"]), curvatures)
+    found = table.set_index("variant")["expected_second_order"]
+    assert found["v"] == pytest.approx(0.25 * 9 / 2 * 0.25)
+    assert math.isnan(found["post"])
+    other = results.loss_changes(results.read_slopes([tmp_path / "a.parquet"]), {("q", "l"): 1.0})
+    assert other["expected_second_order"].isna().all()
 
 
 def test_a_slope_that_is_not_a_number_makes_the_sum_none(tmp_path):

@@ -18,6 +18,27 @@ rule compute_gradient:
         "../scripts/compute_gradient.py"
 
 
+rule estimate_curvature:
+    input:
+        base="resources/models/{pair}/base",
+        post="resources/models/{pair}/post",
+        data=loss_data,
+    output:
+        curvature="results/{pair}/curvature/{loss}.json",
+    log:
+        "logs/estimate_curvature/{pair}/{loss}.log",
+    benchmark:
+        "benchmarks/estimate_curvature/{pair}/{loss}.tsv"
+    conda:
+        "../../envs/deltaedit.yaml"
+    params:
+        loss=lookup(dpath="losses/{loss}", within=config),
+        seed=config["seed"],
+        code=loss_code("estimate_curvature.py"),
+    script:
+        "../scripts/estimate_curvature.py"
+
+
 rule approximate_loss:
     input:
         base="resources/models/{pair}/base",

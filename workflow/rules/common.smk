@@ -41,9 +41,7 @@ def code(script, *modules):
 
 def demo_start(wildcards):
     """The checkpoint that a stage of the demo trains on: none for pretraining."""
-    if wildcards.stage == "pretrained":
-        return []
-    return f"resources/demo/{wildcards.world}/pretrained"
+    return study.demo_start(wildcards.world, wildcards.stage)
 
 
 def checkpoint_source(wildcards):

@@ -24,7 +24,8 @@ rule gather_scores:
 
 rule gather_loss_changes:
     input:
-        study.slopes(config),
+        slopes=study.slopes(config),
+        curvatures=study.curvatures(config),
     output:
         table="results/tables/loss_changes.csv",
         page=report(

@@ -18,6 +18,7 @@ from deltaedit.checkpoints import Checkpoint, content_digest
 def approximate_loss(
     variants: list[dict[str, Any]],
     keys: dict[str, str],
+    base: str,
     post: str,
     gradient: str,
     data: str,
@@ -25,8 +26,10 @@ def approximate_loss(
     kept: str,
     made_with: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
+    reference = partial(models.load_causal_lm, Path(base), torch.float32)
+    # Before the model is loaded: a reference has left memory by then.
+    loss = losses.build(spec, data, models.load_tokenizer(Path(post)), reference)
     model = models.load_causal_lm(Path(post), torch.float32)
-    loss = losses.build(spec, data, models.load_tokenizer(Path(post)))
     start, origin = loss_change.Start(Path(gradient)), Checkpoint(post)
 
     def measure(folder: str) -> list[dict[str, Any]]:
@@ -36,6 +39,8 @@ def approximate_loss(
 
     rows = []
     key = {"post": content_digest(post), "loss": spec, **made_with}
+    if losses.takes_reference(spec["kind"]):
+        key["base"] = content_digest(base)
     for variant in logs.progress(
         variants, "approximate loss {pair}/{sweep}/{slice}".format(**keys)
     ):
@@ -60,6 +65,7 @@ if __name__ == "__main__":
     rows = approximate_loss(
         params.variants,
         dict(snakemake.wildcards),
+        snakemake.input.base,
         snakemake.input.post,
         snakemake.input.gradient,
         data,

@@ -6,6 +6,7 @@ logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,22 @@ from deltaedit import files, loss_change, losses, models, provenance
 
 
 def compute_gradient(
-    post: str, data: str, spec: Mapping[str, Any], record: Mapping[str, Any], target: str
+    base: str, post: str, data: str, spec: Mapping[str, Any], record: Mapping[str, Any], target: str
 ) -> None:
+    reference = partial(models.load_causal_lm, Path(base), torch.float32)
+    # Before the model is loaded: a reference has left memory by then.
+    loss = losses.build(spec, data, models.load_tokenizer(Path(post)), reference)
     model = models.load_causal_lm(Path(post), torch.float32)
-    loss = losses.build(spec, data, models.load_tokenizer(Path(post)))
-    value, gradient = loss_change.gradient(model, loss)
+    losses_post, gradient = loss_change.gradient(model, loss)
     with files.whole_folder(target) as folder:
         save_file(gradient, folder / "gradient.safetensors")
-        text = json.dumps({"loss_post": value, "provenance": record}, indent=2)
+        text = json.dumps({"losses_post": losses_post, "provenance": record}, indent=2)
         (folder / "loss.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":
     compute_gradient(
+        snakemake.input.base,
         snakemake.input.post,
         snakemake.input.data,
         snakemake.params.loss,

@@ -10,6 +10,8 @@ in float32: in bfloat16 most of a step would be rounded away. A loss is a list o
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +19,52 @@ import torch
 from torch import Tensor, nn
 
 from deltaedit import quadrature
-from deltaedit.checkpoints import Checkpoint
+from deltaedit.checkpoints import Checkpoint, generator_for
 from deltaedit.errors import UserError
 from deltaedit.parts import part_of
 
 Loss = Sequence[tuple[float, Callable[[nn.Module], Tensor]]]
 
 
-def measure(model: nn.Module, loss: Loss) -> float:
-    """Return the loss of `model`, in nats (per token or example, as the loss defines)."""
+def measure(model: nn.Module, loss: Loss) -> list[float]:
+    """Return the loss of `model` by batch, each times its weight; they add up to the loss.
+
+    In nats (per token or example, as the loss defines).
+    """
     with torch.no_grad():
-        return sum(weight * part(model).item() for weight, part in loss)
+        return [weight * part(model).item() for weight, part in loss]
 
 
-def gradient(model: nn.Module, loss: Loss) -> tuple[float, dict[str, Tensor]]:
-    """Return the loss and its gradient for every parameter that gets one, float32 on the CPU."""
+def gradient(model: nn.Module, loss: Loss) -> tuple[list[float], dict[str, Tensor]]:
+    """Return what `measure` does, and the gradient for every parameter that gets one, on the CPU.
+
+    Gradients are float32.
+    """
     model.zero_grad(set_to_none=True)
-    value = _backward(model, loss)
+    losses = [_backward(model, weight, part) for weight, part in loss]
     found = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
-    return value, found
+    return losses, found
 
 
-def slopes(model: nn.Module, loss: Loss, step: Callable[[str], Tensor]) -> dict[str, float]:
-    """Return <grad L, step> per parameter tensor at the model's present weights.
+def slopes(model: nn.Module, loss: Loss, step: Callable[[str], Tensor]) -> dict[str, list[float]]:
+    """Return <grad L, step> per parameter and batch, at the model's present weights.
 
     Each inner product is taken as backward produces the gradient, which is then freed: memory
-    holds one tensor's gradient at a time. Products are summed in float64.
+    holds one tensor's gradient at a time. Products are summed in float64; those of all batches add
+    up to the slope.
 
     Args:
         model: its weights are the point; tied weights are one parameter.
-        loss: parts of the loss; inner products add up over them.
+        loss: parts of the loss, one per batch.
         step: parameter name -> the direction, shape of the parameter.
     """
-    total = dict.fromkeys((name for name, _ in model.named_parameters()), 0.0)
+    found = {name: [0.0] * len(loss) for name, _ in model.named_parameters()}
+    batch = 0
 
     def take(name: str) -> Callable[[Tensor], None]:
         def hook(parameter: Tensor) -> None:
-            total[name] += inner(parameter.grad, step(name).to(parameter.device))
+            found[name][batch] += inner(parameter.grad, step(name).to(parameter.device))
             parameter.grad = None
 
         return hook
@@ -64,20 +74,34 @@ def slopes(model: nn.Module, loss: Loss, step: Callable[[str], Tensor]) -> dict[
         for name, parameter in model.named_parameters()
     ]
     try:
-        _backward(model, loss)
+        for batch, (weight, part) in enumerate(loss):  # noqa: B007 (the hooks read it)
+            _backward(model, weight, part)
     finally:
         for handle in handles:
             handle.remove()
-    return total
+    return found
 
 
-def _backward(model: nn.Module, loss: Loss) -> float:
-    value = 0.0
-    for weight, part in loss:
-        scaled = weight * part(model)
-        scaled.backward()
-        value += scaled.item()
-    return value
+def _backward(model: nn.Module, weight: float, part: Callable[[nn.Module], Tensor]) -> float:
+    scaled = weight * part(model)
+    scaled.backward()
+    return scaled.item()
+
+
+def standard_error(shares: Sequence[float], weights: Sequence[float]) -> float | None:
+    """Return the standard error of a weighted mean over batches, None for fewer than two.
+
+        se^2 = B/(B - 1) sum_b w_b^2 (m_b - m)^2,  m = sum_b w_b m_b
+
+    Args:
+        shares: w_b m_b of each of the B batches.
+        weights: w_b, which add up to one.
+    """
+    if len(shares) < 2:
+        return None
+    mean, count = sum(shares), len(shares)
+    spread = sum((c - w * mean) ** 2 for c, w in zip(shares, weights, strict=True))
+    return sqrt(count / (count - 1) * spread)
 
 
 def inner(a: Tensor, b: Tensor) -> float:
@@ -112,7 +136,7 @@ class Start:
     """The loss and its gradient at W_post, as `compute_gradient` stored them."""
 
     def __init__(self, folder: Path) -> None:
-        self.loss: float = json.loads((folder / "loss.json").read_text())["loss_post"]
+        self.losses: list[float] = json.loads((folder / "loss.json").read_text())["losses_post"]
         self._gradient = Checkpoint(folder)
 
     def slopes(self, segment: Segment) -> dict[str, float]:
@@ -124,44 +148,71 @@ class Start:
         }
 
 
-def walk(
-    segment: Segment, loss: Loss, nodes: Iterable[float], start: Start
-) -> tuple[dict[float, dict[str, float]], float]:
-    """Walk from W_post to an edited model: slopes per node and parameter, and the loss there.
+@dataclass(frozen=True)
+class Walk:
+    """What was found on the way from W_post to an edited model."""
+
+    slopes: dict[float, dict[str, float]]  # node -> parameter -> nats per unit of t
+    batches: dict[float, dict[str, list[float]]]  # the same by batch, at nodes other than 0
+    losses: list[float]  # at the edited model, by batch
+
+
+def walk(segment: Segment, loss: Loss, nodes: Iterable[float], start: Start) -> Walk:
+    """Walk from W_post to an edited model.
 
     Args:
         segment: from W_post to the edited model.
         loss: parts of the loss.
         nodes: values of t in [0, 1].
         start: used at t = 0, where the gradient is the same for every edit of a pair.
-
-    Returns:
-        node -> parameter -> slope in nats per unit of t, and L(W_edit).
     """
-    found = {}
+    found, batches = {}, {}
     for t in nodes:
         if t == 0:
             found[t] = start.slopes(segment)
         else:
             segment.move_to(t)
-            found[t] = slopes(segment.model, loss, segment.step)
+            batches[t] = slopes(segment.model, loss, segment.step)
+            found[t] = {name: sum(shares) for name, shares in batches[t].items()}
     segment.move_to(1.0)
-    return found, measure(segment.model, loss)
+    return Walk(found, batches, measure(segment.model, loss))
 
 
 def rows(
     segment: Segment, loss: Loss, rule: str, intervals: int, start: Start
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row per node and tensor, with the measured change of the whole edit on each.
+    """Yield one row per node and tensor, with what is known of the whole edit on each.
 
-    Rows have node (t), weight (of the quadrature), tensor, layer, group, slope, loss_post,
-    loss_edited and measured_change; losses in nats.
+    Rows have node (t), weight (of the quadrature), tensor, layer, group, slope and its
+    slope_stderr, and of the edit loss_post, loss_edited, measured_change, its measured_stderr, and
+    approximate_stderr; losses in nats. Standard errors are over batches, see `standard_error`. At
+    node 0 only the slope of the mean gradient is known: its error is None, and the error of the
+    approximation stands on the other nodes, as if the batches differed at node 0 as they do there.
     """
-    nodes, weights = quadrature.rule(rule, intervals)
-    found, edited = walk(segment, loss, nodes, start)
-    for t, weight in zip(nodes, weights, strict=True):
-        for tensor, slope in found[t].items():
+    nodes, node_weights = quadrature.rule(rule, intervals)
+    shares = [weight for weight, _ in loss]
+    walked = walk(segment, loss, nodes, start)
+    by_batch = [0.0] * len(loss)
+    seen = 0.0
+    for t, weight in zip(nodes, node_weights, strict=True):
+        if t in walked.batches:
+            seen += weight
+            for batches in walked.batches[t].values():
+                by_batch = [sum_ + weight * s for sum_, s in zip(by_batch, batches, strict=True)]
+    # The whole as it would be if batches differed at node 0 as at the others.
+    scaled = [share / seen for share in by_batch] if seen else []
+    changes = [after - before for after, before in zip(walked.losses, start.losses, strict=True)]
+    whole = {
+        "loss_post": sum(start.losses),
+        "loss_edited": sum(walked.losses),
+        "measured_change": sum(changes),
+        "measured_stderr": standard_error(changes, shares),
+        "approximate_stderr": standard_error(scaled, shares),
+    }
+    for t, weight in zip(nodes, node_weights, strict=True):
+        for tensor, slope in walked.slopes[t].items():
             layer, group = part_of(tensor)
+            batches = walked.batches.get(t, {}).get(tensor, [])
             yield {
                 "node": t,
                 "weight": weight,
@@ -169,7 +220,46 @@ def rows(
                 "layer": layer,
                 "group": group,
                 "slope": slope,
-                "loss_post": start.loss,
-                "loss_edited": edited,
-                "measured_change": edited - start.loss,
+                "slope_stderr": standard_error(batches, shares),
+                **whole,
             }
+
+
+class Probe:
+    """A path through W_post along the delta, the sign of each entry drawn anew."""
+
+    def __init__(self, model: nn.Module, base: Checkpoint, post: Checkpoint, seed: int) -> None:
+        self.model, self.base, self.post, self.seed = model, base, post, seed
+
+    def step(self, name: str) -> Tensor:
+        """Return z * (W_post - W_base) of one parameter, z = +1 or -1, float32."""
+        post = self.post.tensor(name).float()
+        delta = post.clone()
+        base = self.base.tensor(name).float()
+        delta[: len(base)] -= base
+        delta[len(base) :] = 0  # rows that base lacks are not edited
+        signs = generator_for(self.seed, name).uniform(delta.numel()) < 0.5
+        return torch.where(torch.from_numpy(signs).reshape(delta.shape), delta, -delta)
+
+    def move_to(self, t: float) -> None:
+        """Set the model's weights to W_post + t * step."""
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(self.post.tensor(name).float() + t * self.step(name))
+
+
+def curvature(probe: Probe, loss: Loss, h: float = 0.1) -> float:
+    """Return one draw of sum_i H_ii D_i^2, H the Hessian of the loss at W_post, in nats.
+
+        E[(z D)^T H (z D)] = sum_i H_ii D_i^2,  z = +1 or -1 at random (Hutchinson)
+
+    The product is the derivative of the slope along z D, by a central difference of width 2 h.
+    Half of it times the editing intensity (k - 1)^2 p/(1 - p) is the loss change that dare has to
+    second order, in expectation over its masks.
+    """
+    found = []
+    for t in (h, -h):
+        probe.move_to(t)
+        by_batch = slopes(probe.model, loss, probe.step)
+        found.append(sum(map(sum, by_batch.values())))
+    return (found[0] - found[1]) / (2 * h)

@@ -40,8 +40,15 @@ def _percent(value: float, stderr: float) -> str:
 def loss_changes(table: pd.DataFrame) -> pd.DataFrame:
     """Choose the columns of loss changes that a reader compares, in nats."""
     columns = ["approximate_change", "measured_change", "gap"]
+    columns += ["first_order", "second_order", "expected_second_order"]
+    columns = [name for name in columns if name in table]
     chosen = table[[*NAMES, "loss", *columns]]
-    return chosen.assign(**{name: chosen[name].map("{:.3g}".format) for name in columns})
+    numbers = {name: chosen[name].map("{:.3g}".format, na_action="ignore") for name in columns}
+    for name in ("approximate", "measured"):
+        if f"{name}_stderr" in table:
+            errors = table[f"{name}_stderr"].map(" ± {:.1g}".format, na_action="ignore").fillna("")
+            numbers[f"{name}_change"] += errors
+    return chosen.assign(**numbers)
 
 
 def write(path: str | Path, title: str, table: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """Result files as tables: one row per measurement, the options of variants as columns."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,11 +18,15 @@ from deltaedit.files import whole_file
 def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
     """Return a variant's name, method, seed, edited tensors and all options, defaults filled in.
 
-    Base and post, which have no method, have no options either. Lists and mappings become text.
+    Where the method knows the intensity of an edit, it is there too. Base and post, which have no
+    method, have no options either. Lists and mappings become text.
     """
     method, options = variant["method"], {}
     if method is not None:
-        options = asdict(edits.parse(method, variant["options"])[1])
+        module, params = edits.parse(method, variant["options"])
+        options = asdict(params)
+        if hasattr(module, "intensity"):
+            options["intensity"] = module.intensity(params)
     columns = {"method": method, "seed": variant["seed"], "tensors": variant["tensors"], **options}
     plain = str | int | float | None
     return {
@@ -50,6 +55,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         if table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(str, na_action="ignore")
     kinds = {"method": "string", "tensors": "string", "seed": "Int64", "layer": "Int64"}
+    errors = ("slope_stderr", "measured_stderr", "approximate_stderr")
+    kinds |= dict.fromkeys((*errors, "intensity"), "float64")
     return table.astype({name: kind for name, kind in kinds.items() if name in table})
 
 
@@ -64,16 +71,51 @@ def read_slopes(paths: Iterable[str | Path]) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
-def loss_changes(slopes: pd.DataFrame) -> pd.DataFrame:
+def read_curvatures(paths: Iterable[str | Path]) -> dict[tuple[str, str], float]:
+    """Read curvature files: sum_i H_ii D_i^2 by pair and loss, in nats."""
+    found = (json.loads(Path(path).read_text()) for path in paths)
+    return {(one["pair"], one["loss"]): one["curvature"] for one in found}
+
+
+def loss_changes(
+    slopes: pd.DataFrame, curvatures: Mapping[tuple[str, str], float] | None = None
+) -> pd.DataFrame:
     """Sum slopes to one row per variant and loss, with the approximation's check.
 
-    Adds `approximate_change`, the quadrature over all tensors, and `gap`, approximate minus
-    measured; all in nats (per token or per example).
+    All in nats (per token or per example):
+
+    - `approximate_change`, the quadrature over all tensors, and `gap`, it minus the measured one;
+    - `first_order`, the slope at W_post, and `second_order`, half the curvature along the path,
+      from the slopes at the first two nodes; NaN where the quadrature has no node there;
+    - `expected_second_order`, half the intensity times sum_i H_ii D_i^2, where both are known.
+
+    Args:
+        slopes: one row per variant, node and tensor.
+        curvatures: sum_i H_ii D_i^2 by pair and loss.
     """
-    per_slope = ("node", "weight", "tensor", "layer", "group", "slope")
+    per_slope = ("node", "weight", "tensor", "layer", "group", "slope", "slope_stderr")
     per_variant = [column for column in slopes if column not in per_slope]
     weighted = slopes.assign(approximate_change=slopes["weight"] * slopes["slope"])
-    groups = weighted.groupby(per_variant, dropna=False, sort=False, observed=True)
     # A slope that is not a number must not vanish from the sum.
-    table = groups["approximate_change"].sum(skipna=False).reset_index()
-    return table.assign(gap=table["approximate_change"] - table["measured_change"])
+    table = _by(weighted, per_variant)["approximate_change"].sum(skipna=False)
+    table = table.to_frame().assign(**_orders(slopes, per_variant)).reset_index()
+    table["gap"] = table["approximate_change"] - table["measured_change"]
+    if curvatures and "intensity" in table:
+        found = [curvatures.get(key) for key in zip(table["pair"], table["loss"], strict=True)]
+        table["expected_second_order"] = table["intensity"] / 2 * pd.Series(found, dtype=float)
+    return table
+
+
+def _orders(slopes: pd.DataFrame, per_variant: list[str]) -> dict[str, Any]:
+    """Return the first two orders of the change in t, in the order of the variants."""
+    totals = _by(slopes, [*per_variant, "node"])["slope"].sum(skipna=False).reset_index()
+    first, second = [], []
+    for _, rows in _by(totals, per_variant):
+        (t0, s0), *later = sorted(zip(rows["node"], rows["slope"], strict=True))
+        first.append(s0 if t0 == 0 else math.nan)
+        second.append((later[0][1] - s0) / (later[0][0] - t0) / 2 if later else math.nan)
+    return {"first_order": first, "second_order": second}
+
+
+def _by(rows: pd.DataFrame, keys: list[str]) -> Any:
+    return rows.groupby(keys, dropna=False, sort=False, observed=True)

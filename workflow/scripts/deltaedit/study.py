@@ -10,6 +10,13 @@ from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
 
+STARTS = {"sft": "pretrained", "sft_early": "pretrained", "dpo": "sft"}  # stages of the demo
+
+
+def demo_start(world: str, stage: str) -> list[str]:
+    """Return the folder of the checkpoint that a stage of the demo trains on, if on any."""
+    return [f"resources/demo/{world}/{STARTS[stage]}"] if stage in STARTS else []
+
 
 def source(config: Config, pair: str, end: str) -> dict[str, Any]:
     """Return where a checkpoint comes from; the demo's is the path of its trained folder."""
@@ -129,6 +136,19 @@ def slopes(config: Config) -> list[str]:
         for run in config["runs"]
         for loss in run["losses"]
         for sweep, slice_name in _slices(config, [ENDS, *run["sweeps"]])
+    )
+
+
+def curvatures(config: Config) -> list[str]:
+    """Return the curvature files of the runs with a method that knows its intensity."""
+    return _unique(
+        f"results/{run['pair']}/curvature/{loss}.json"
+        for run in config["runs"]
+        for loss in run["losses"]
+        if any(
+            hasattr(edits.load(config["sweeps"][sweep]["method"]), "intensity")
+            for sweep in run["sweeps"]
+        )
     )
 
 

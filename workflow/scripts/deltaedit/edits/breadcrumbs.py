@@ -46,7 +46,7 @@ def apply(delta: Tensor, params: Params, *, rng: Stream) -> Tensor:
         The edited delta, shape and dtype of `delta`.
 
     Scope: tensor. Source: Davari and Belilovsky 2024, arXiv:2312.06795.
-    Differs: mergekit zeroes the whole tensor where there is no outlier to drop.
+    Differs: mergekit before 0.1.5 zeroes the whole tensor where there is no outlier to drop.
     """
     return whole(sys.modules[__name__], delta, params, rng)
 

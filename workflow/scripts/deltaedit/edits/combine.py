@@ -30,9 +30,13 @@ class Params:
     def __post_init__(self) -> None:
         if not self.weights:
             raise ValueError("weights must have one number per delta, got none")
+        for name, values in (("weights", self.weights), ("scale", [self.scale])):
+            if not all(-100 <= value <= 100 for value in values):
+                raise ValueError(f"{name} must be in [-100, 100], got {getattr(self, name)}")
         if self.edit:
             method, params = self.inner
-            if not hasattr(method, "editor") or getattr(params, "over", "tensor") == "model":
+            alone = getattr(params, "over", "") == "model" or getattr(params, "by", "") == "product"
+            if alone or not hasattr(method, "editor"):
                 raise ValueError(f"edit: {self.edit['method']} cannot be done within combine")
 
     @property
@@ -45,6 +49,7 @@ class Params:
 
 
 EXAMPLE = Params(weights=(0.5,))
+ROWS = True  # for a first edit that wants them
 
 
 def apply(delta: Tensor, params: Params, *, rng: Stream, deltas: Sequence[Tensor] = ()) -> Tensor:

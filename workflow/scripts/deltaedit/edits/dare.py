@@ -27,6 +27,8 @@ class Params:
             raise ValueError(f"drop_rate must be in [0, 1), got {self.drop_rate}")
         if not -100 <= self.dropped_scale <= 100:
             raise ValueError(f"dropped_scale must be in [-100, 100], got {self.dropped_scale}")
+        if self.rescale == "l1" and self.dropped_scale:
+            raise ValueError(f"rescale l1 needs dropped_scale 0, got {self.dropped_scale}")
 
 
 EXAMPLE = Params(drop_rate=0.9)
@@ -54,6 +56,16 @@ def apply(delta: Tensor, params: Params, *, rng: Stream) -> Tensor:
     back its L1 norm, `rescale: l1` here.
     """
     return whole(sys.modules[__name__], delta, params, rng)
+
+
+def intensity(params: Params) -> float | None:
+    """Return the variance of the multiplier, (k - 1)^2 p/(1 - p); None if its mean is not 1.
+
+    Half of it times sum_i H_ii D_i^2 is the expected loss change to second order.
+    """
+    if params.rescale is not True:
+        return None
+    return (params.dropped_scale - 1) ** 2 * params.drop_rate / (1 - params.drop_rate)
 
 
 def editor(params: Params, stream: Stream) -> Editor:

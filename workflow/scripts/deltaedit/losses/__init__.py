@@ -2,11 +2,13 @@
 
 A loss module defines `Params`, a frozen keyword-only dataclass of its options, and
 `batches(rows, tokenizer, params, batch_size)`, which yields `(weight, loss)` pairs: `loss(model)`
-is the differentiable mean over one batch, and the weights of all batches sum to one.
+is the differentiable mean over one batch, and the weights of all batches sum to one. A loss that
+compares with the base of the pair takes `reference` as well, a function that loads it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -29,13 +31,25 @@ def parse(kind: str, options: Mapping[str, Any]) -> tuple[ModuleType, Any]:
     return module, registry.build_params(module.Params, options)
 
 
-def build(spec: Mapping[str, Any], data: str | Path, tokenizer: Any) -> list[tuple[float, Any]]:
+def takes_reference(kind: str) -> bool:
+    """Whether a loss compares with the base of the pair."""
+    return "reference" in signature(load(kind).batches).parameters
+
+
+def build(
+    spec: Mapping[str, Any],
+    data: str | Path,
+    tokenizer: Any,
+    reference: Callable[[], Any] | None = None,
+) -> list[tuple[float, Any]]:
     """Build the parts of a loss from its config: the first `count` lines of `data`, in batches.
 
     Args:
         spec: `kind`, `options`, `count` and `batch_size` as in the config.
         data: a file of JSON lines.
         tokenizer: the model's own.
+        reference: loads the base of the pair; called, and the model let go, only for a loss that
+            compares with it.
 
     Raises:
         UserError: the file has fewer lines than `count`, or a line that is not a JSON object.
@@ -51,4 +65,5 @@ def build(spec: Mapping[str, Any], data: str | Path, tokenizer: Any) -> list[tup
             rows.append(dict(json.loads(line)))
         except (ValueError, TypeError):
             raise UserError(f"{data}, example {number}: not a JSON object") from None
-    return list(module.batches(rows, tokenizer, params, spec["batch_size"]))
+    sources = {"reference": reference} if takes_reference(spec["kind"]) else {}
+    return list(module.batches(rows, tokenizer, params, spec["batch_size"], **sources))

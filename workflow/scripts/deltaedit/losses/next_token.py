@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from deltaedit.errors import UserError
+from deltaedit.losses._answers import Answer, check_max_length, encode, surprisals, texts
 
 if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformers
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
-
-IGNORED = -100  # label of a token that is not predicted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +22,7 @@ class Params:
     max_length: int = 1024  # tokens of prompt and answer; a longer example is refused
 
     def __post_init__(self) -> None:
-        if self.max_length < 2:
-            raise ValueError(f"max_length must be at least 2, got {self.max_length}")
+        check_max_length(self.max_length)
 
 
 def batches(
@@ -53,52 +49,28 @@ def batches(
     Raises:
         UserError: a row without prompt or answer, or one longer than `max_length`.
     """
-    encoded = [_encode(i, row, tokenizer, params.max_length) for i, row in enumerate(rows)]
-    counts = [sum(label != IGNORED for label in labels) for _, labels in encoded]
-    total = len(rows) if params.reduction == "example" else sum(counts)
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    for start in range(0, len(rows), batch_size):
-        batch, lengths = encoded[start : start + batch_size], counts[start : start + batch_size]
-        share = len(batch) if params.reduction == "example" else sum(lengths)
-        yield share / total, _mean_loss(batch, lengths, padding, params.reduction)
-
-
-def _encode(
-    i: int, row: Mapping[str, Any], tokenizer: Tokenizer, max_length: int
-) -> tuple[list[int], list[int]]:
-    """Return ids and labels of one row; labels are IGNORED in the prompt."""
-    for key in ("prompt", "answer"):
-        if not isinstance(row.get(key), str) or not row[key]:
-            raise UserError(f"line {i + 1} of the loss's data: no text under {key!r}")
-    prompt = tokenizer(row["prompt"]).input_ids
-    ids = tokenizer(f"{row['prompt']} {row['answer']}").input_ids
-    if tokenizer.eos_token_id is not None and ids[-1] != tokenizer.eos_token_id:
-        ids = [*ids, tokenizer.eos_token_id]
-    if len(ids) > max_length:
-        raise UserError(
-            f"line {i + 1} of the loss's data: {len(ids)} tokens; raise the loss's option"
-            f" max_length ({max_length}) or leave the line out"
-        )
-    start = min(len(prompt), len(ids) - 1)
-    return ids, [IGNORED] * start + ids[start:]
+    answers = []
+    for i, row in enumerate(rows):
+        prompt, answer = texts(i, row, ["prompt", "answer"])
+        answers.append(encode(i, prompt, answer, tokenizer, params.max_length))
+    share = {"token": lambda answer: answer.count, "example": lambda answer: 1}[params.reduction]
+    total = sum(map(share, answers))
+    for start in range(0, len(answers), batch_size):
+        batch = answers[start : start + batch_size]
+        part = sum(map(share, batch))
+        yield part / total, _mean_loss(batch, tokenizer, params.reduction, part)
 
 
 def _mean_loss(
-    batch: Sequence[tuple[list[int], list[int]]], counts: list[int], padding: int, reduction: str
+    batch: Sequence[Answer], tokenizer: Tokenizer, reduction: str, part: int
 ) -> Callable[[PreTrainedModel], Tensor]:
-    longest = max(len(ids) for ids, _ in batch)
-    ids = torch.tensor([ids + [padding] * (longest - len(ids)) for ids, _ in batch])
-    labels = torch.tensor([labels + [IGNORED] * (longest - len(labels)) for _, labels in batch])
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in batch])
-    weights = torch.tensor(counts, dtype=torch.float32).reciprocal() / len(batch)
+    each = surprisals(batch, tokenizer)
+    counts = torch.tensor([[answer.count] for answer in batch])
 
     def loss(model: PreTrainedModel) -> Tensor:
-        device = model.device
-        logits = model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits
-        logits, target = logits[:, :-1].float(), labels[:, 1:].to(device)
-        if reduction == "token":
-            return cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=IGNORED)
-        each = cross_entropy(logits.transpose(1, 2), target, ignore_index=IGNORED, reduction="none")
-        return (each.sum(dim=1) * weights.to(device)).sum()
+        found = each(model)
+        if reduction == "example":
+            found = found / counts.to(found.device)
+        return found.sum() / part
 
     return loss
