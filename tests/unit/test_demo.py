@@ -1,17 +1,26 @@
 """The demo's world: closed vocabulary, tasks that post-training never saw, fair scores."""
 
+import importlib.util
 import json
+import math
 import random
 from itertools import islice
 
 import pytest
 import torch
+import yaml
 
+from deltaedit import config, study
 from deltaedit.demo import language, training
+from deltaedit.losses import dpo
 from deltaedit.tasks import SHIPPED
 
 WORLD = language.make_world()
 TASKS = language.task_documents(WORLD)
+PREFERENCES = {
+    "opinion": language.opinion_documents(),
+    "preferences": language.preference_documents(),
+}
 
 
 def test_every_word_of_the_world_has_a_token(tokenizer):
@@ -20,6 +29,8 @@ def test_every_word_of_the_world_has_a_token(tokenizer):
     for example in islice(language.post_training_examples(WORLD, rng), 5000):
         texts.append(f"{example.prompt} {example.answer}")
     texts += [f"{d['prompt']} {d['answer']}" for documents in TASKS.values() for d in documents]
+    for document in PREFERENCES["preferences"]:
+        texts += [f"{document['prompt']} {document[side]}" for side in ("chosen", "rejected")]
     encoded = tokenizer(texts).input_ids
     assert all(tokenizer.unk_token_id not in ids for ids in encoded)
     ids = tokenizer.get_vocab()
@@ -30,7 +41,9 @@ def test_every_word_of_the_world_has_a_token(tokenizer):
 def test_post_training_never_sees_an_evaluation_prompt():
     examples = islice(language.post_training_examples(WORLD, random.Random(1)), 50_000)
     seen = {example.prompt for example in examples}
-    for documents in TASKS.values():
+    preferences = islice(language.training_preferences(random.Random(1)), 5000)
+    seen |= {preference["prompt"] for preference in preferences}
+    for documents in [*TASKS.values(), *PREFERENCES.values()]:
         assert not seen & {document["prompt"] for document in documents}
 
 
@@ -40,7 +53,7 @@ def test_prompts_of_a_task_differ():
 
 
 def test_the_shipped_tasks_are_the_world_s():
-    for task, documents in TASKS.items():
+    for task, documents in {**TASKS, **PREFERENCES}.items():
         lines = (SHIPPED / "demo" / f"{task}.jsonl").read_text().splitlines()
         assert [json.loads(line) for line in lines] == documents, (
             "run python -m deltaedit.demo.write_tasks and raise the tasks' version"
@@ -97,21 +110,73 @@ def test_code_is_checked_by_value_and_never_run(text, right):
     assert language.is_right_code("( x + 2 ) * 3", text) is right
 
 
+def test_the_better_opinion_is_chosen_as_often_as_the_rewards_say():
+    wins: dict[float, list[bool]] = {}
+    for row in islice(language.training_preferences(random.Random(3)), 40_000):
+        gain = language.reward(row["chosen"]) - language.reward(row["rejected"])
+        wins.setdefault(abs(gain), []).append(gain > 0)
+    del wins[0]  # neither is better
+    assert set(wins) == {0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4}
+    for gain, won in wins.items():
+        rate = 1 / (1 + math.exp(-gain))
+        error = math.sqrt(rate * (1 - rate) / len(won))
+        assert sum(won) / len(won) == pytest.approx(rate, abs=4 * error)
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"sure good": 1.0}, 2),
+        ({"sure good": 0.5, "sorry nice": 0.25}, 0.5 * 2 - 0.25 * 0.5 - 0.25 * 2),
+        (dict.fromkeys(language.OPINIONS, 1 / 12), 0),
+        ({}, -2),  # every other response is as bad as the worst opinion
+    ],
+)
+def test_the_expected_reward_is_that_of_the_shares(shares, expected):
+    spec = importlib.util.spec_from_file_location("demo_tasks", SHIPPED / "demo" / "demo.py")
+    tasks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tasks)
+    document = PREFERENCES["opinion"][3]
+    opinions = [choice.removesuffix(" </s>") for choice in document["choices"]]
+    logarithms = [math.log(shares.get(opinion, 1e-30)) for opinion in opinions]
+    found = tasks.score_opinion(document, [(logarithm, False) for logarithm in logarithms])
+    assert found["expected_reward"] == pytest.approx(expected)
+    assert found["mass"] == pytest.approx(sum(shares.values()))
+
+
+def test_an_opinion_ends_with_the_tokenizer_s_end_of_sequence(tokenizer):
+    assert tokenizer.eos_token == language.END
+    ids = tokenizer(PREFERENCES["opinion"][0]["choices"]).input_ids
+    assert all(len(each) == 3 and each[-1] == tokenizer.eos_token_id for each in ids)
+
+
+def test_every_stage_that_trains_has_a_start_and_a_place_in_the_config():
+    stages = {**training.SFT, **training.DPO}
+    assert study.STARTS.keys() == stages.keys()
+    allowed = yaml.safe_load(config.SCHEMA.read_text())["$defs"]["demo"]["properties"]["stage"]
+    assert allowed["enum"] == ["pretrained", *stages]
+    assert study.demo_start("language", "pretrained") == []
+    assert study.demo_start("language", "dpo") == ["resources/demo/language/sft"]
+
+
 def test_the_world_is_the_same_every_time():
     assert language.make_world() == WORLD
     assert language.task_documents(language.make_world()) == TASKS
+    assert language.preference_documents() == PREFERENCES["preferences"]
 
 
 def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "PRETRAINING_STEPS", 2)
     monkeypatch.setitem(training.SFT, "sft", (2, 5e-4))
+    monkeypatch.setitem(training.DPO, "dpo", (2, 1e-4))
 
     def stages(seed, folder):
         model, tokenizer = training.pretrain(seed)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         tuned, _ = training.fine_tune(folder, "sft", seed)
-        return model.state_dict(), tuned.state_dict()
+        preferring, _ = training.fine_tune(folder, "dpo", seed)
+        return model.state_dict(), tuned.state_dict(), preferring.state_dict()
 
     first, again, other = (
         stages(seed, tmp_path / name) for seed, name in ((0, "a"), (0, "b"), (1, "c"))
@@ -119,6 +184,20 @@ def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
     for ours, same, different in zip(first, again, other, strict=True):
         assert all(torch.equal(ours[name], same[name]) for name in ours)
         assert not all(torch.equal(ours[name], different[name]) for name in ours)
-    base, post = first
-    changed = {name for name in base if not torch.equal(base[name], post[name])}
-    assert changed == {name for name in base if "embed" not in name and "lm_head" not in name}
+    base, *trained = first
+    for post in trained:
+        changed = {name for name in base if not torch.equal(base[name], post[name])}
+        assert changed == {name for name in base if "embed" not in name and "lm_head" not in name}
+
+
+def test_preference_training_lowers_the_loss_on_other_words(monkeypatch, tmp_path, tokenizer):
+    monkeypatch.setitem(training.DPO, "dpo", (10, 1e-3))
+    base = training.make_model(tokenizer, seed=0)
+    base.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    post, _ = training.fine_tune(tmp_path, "dpo", seed=0)
+    rows, params = PREFERENCES["preferences"], dpo.Params(beta=training.DPO_BETA)
+    with torch.no_grad():
+        [(_, loss)] = dpo.batches(rows, tokenizer, params, len(rows), reference=lambda: base.eval())
+        assert loss(base).item() == pytest.approx(math.log(2), abs=1e-6)
+        assert loss(post).item() < math.log(2) - 0.05

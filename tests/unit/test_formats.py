@@ -67,8 +67,8 @@ def rich_pair(tmp_path):
     return make
 
 
-def one_tensor_pair(root, base, post):
-    """Save checkpoints of single tensors by name; return their folders."""
+def save_pair(root, base, post):
+    """Save tensors by name as base and post; return their folders."""
     for end, tensors in (("base", base), ("post", post)):
         (root / end).mkdir()
         save_file(tensors, root / end / "model.safetensors")
@@ -88,7 +88,7 @@ def assert_the_variant(base, variant, file):
         assert torch.equal(bits(tensor), bits(wanted)), name
 
 
-def changed_bytes(file):
+def stored_bytes(file):
     return sum(tensor.nbytes for tensor in load_file(file).values())
 
 
@@ -144,7 +144,7 @@ def test_sparse_keeps_the_bits_of_whatever_stands_there(tmp_path):
     after = {name: torch.randint(0, 2, x.shape).to(x.dtype) for name, x in tensors.items()}
     tensors["odd"], after["odd"] = torch.zeros(99), torch.zeros(99)
     after["odd"][3], after["odd"][4] = -0.0, float("nan")
-    pair = one_tensor_pair(tmp_path, tensors, after)
+    pair = save_pair(tmp_path, tensors, after)
     base, variant = (Checkpoint(end) for end in pair)
     formats.write_sparse(base, variant, variant, {}, tmp_path)
     assert load_file(tmp_path / "sparse.safetensors")["odd.value"].shape == (2,)
@@ -154,11 +154,27 @@ def test_sparse_keeps_the_bits_of_whatever_stands_there(tmp_path):
 def test_packed_mends_the_entries_that_base_and_scale_miss(tmp_path, export):
     # Deltas of mean magnitude 1; of four the delta is -1 after rounding, which the edit leaves.
     post = torch.tensor([-0.5, 0.5] * 200 + [1e-30] * 4 + [1.0, 3.0])
-    pair = one_tensor_pair(tmp_path, {"mlp.weight": torch.ones(406)}, {"mlp.weight": post})
+    pair = save_pair(tmp_path, {"mlp.weight": torch.ones(406)}, {"mlp.weight": post})
     base, variant, folder = export("packed", pair, "bitdelta", zero="plus")
     stored = load_file(folder / "packed.safetensors")
     assert stored["mlp.weight.scale"] == 1.0
     assert stored["mlp.weight.index"].tolist() == [400, 401, 402, 403]
+    assert_the_variant(base, variant, folder / "packed.safetensors")
+
+
+def test_packed_keeps_whole_what_is_not_edited(tmp_path, export):
+    before = {
+        "mlp.weight": torch.ones(99),
+        "norm.weight": torch.ones(99),
+        "steps": torch.arange(99),
+    }
+    after = {name: tensor.clone() for name, tensor in before.items()}
+    after["mlp.weight"] += 2
+    after["norm.weight"][5], after["steps"][5] = 3, 3
+    pair = save_pair(tmp_path, before, after)
+    base, variant, folder = export("packed", pair, "bitdelta", ["mlp.*", "steps"], zero="plus")
+    stored = load_file(folder / "packed.safetensors")
+    assert stored.keys() == {"mlp.weight.sign", "mlp.weight.scale", "norm.weight", "steps"}
     assert_the_variant(base, variant, folder / "packed.safetensors")
 
 
@@ -181,7 +197,7 @@ def test_sparse_takes_a_bit_per_entry_and_the_kept_ones(tiny_pair, export, dtype
     base, _, folder = export("sparse", tiny_pair(dtype), "dare", drop_rate=0.9)
     entries = sum(info.size for info in base.tensors.values())
     most = entries / 8 + 0.11 * entries * dtype.itemsize
-    assert entries / 8 < changed_bytes(folder / "sparse.safetensors") < most
+    assert entries / 8 < stored_bytes(folder / "sparse.safetensors") < most
 
 
 def test_packed_takes_a_bit_per_entry_a_sixteenth_of_bfloat16(tiny_pair, export):
@@ -254,7 +270,7 @@ def test_matrices_whose_factors_are_not_smaller_are_whole(rich_pair, export, spa
     base, variant, folder = export("adapter", rich_pair(), "low_rank", sparsity=sparsity)
     assert_the_same_model(base, variant, folder)
     entries = sum(info.size for info in variant.tensors.values())
-    assert changed_bytes(folder / "adapter_model.safetensors") <= 4 * entries
+    assert stored_bytes(folder / "adapter_model.safetensors") <= 4 * entries
 
 
 def test_an_adapter_has_a_rank_for_each_matrix(rich_pair, export):
@@ -262,7 +278,7 @@ def test_an_adapter_has_a_rank_for_each_matrix(rich_pair, export):
     config = json.loads((folder / "adapter_config.json").read_text())
     stored = load_file(folder / "adapter_model.safetensors")
     narrow = {f"model.layers.{i}.self_attn.{x}_proj": 2 for i in (0, 1) for x in "kv"}
-    assert (config["r"], config["lora_alpha"]) == (4, 4)
+    assert (config["r"], config["lora_alpha"], config["bias"]) == (4, 4, "all")
     assert config["rank_pattern"] == config["alpha_pattern"] == narrow
     for module in config["target_modules"]:
         out, into = base.tensors[f"{module}.weight"].shape
@@ -329,11 +345,14 @@ def test_an_unknown_form_names_the_nearest():
         formats.check(["sparce"], *edits.parse("low_rank", {"rank": 1}))
 
 
-def test_a_tensor_that_no_adapter_holds_is_refused(tmp_path, export):
-    before = {"mlp.weight": torch.randn(9, 9), "logit_scale": torch.tensor(1.0)}
-    after = {name: tensor + 1 for name, tensor in before.items()}
-    pair = one_tensor_pair(tmp_path, before, after)
-    with pytest.raises(UserError, match="weights and biases of modules, not 'logit_scale'"):
+@pytest.mark.parametrize("name", ["logit_scale", "head.weight", "lm_head.weight"])
+def test_a_tensor_that_no_module_of_the_model_has_is_refused(rich_pair, export, name):
+    pair = rich_pair()
+    for end, folder in enumerate(pair):
+        tensors = load_file(folder / "model.safetensors")
+        tensors[name] = torch.full((3, 3), end / 2)
+        save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(UserError, match=f"'{name}' is none of a LlamaForCausalLM"):
         export("adapter", pair, "low_rank", rank=1)
 
 
@@ -345,7 +364,7 @@ OTHER_BASES = [{"b.weight": torch.ones(8, 8)}, {"a.weight": torch.ones(9, 8)}]
 def test_a_base_of_another_shape_is_refused(tmp_path, export, other, form):
     before, after = torch.randn(8, 8), torch.randn(8, 8)
     after[4:] = before[4:]
-    pair = one_tensor_pair(tmp_path, {"a.weight": before}, {"a.weight": after})
+    pair = save_pair(tmp_path, {"a.weight": before}, {"a.weight": after})
     _, _, folder = export(form, pair, "bitdelta", scale_multiple=0.5, zero="plus")
     if form == "sparse":
         base, post = (Checkpoint(end) for end in pair)

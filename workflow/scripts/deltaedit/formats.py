@@ -30,10 +30,11 @@ from deltaedit.edits import bitdelta, low_rank
 from deltaedit.errors import UserError
 from deltaedit.files import WEIGHTS, write_json
 from deltaedit.magnitudes import mean_magnitude
-from deltaedit.parts import is_selected, part_of
+from deltaedit.parts import is_selected
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 Parts = dict[str, tuple[str, np.ndarray]]  # part -> safetensors' name of its dtype, its bits
 _NEEDED = {
@@ -256,44 +257,58 @@ def write_adapter(
     *,
     vectors: Checkpoint | None = None,
 ) -> None:
-    """Write a LoRA adapter that `peft.PeftModel.from_pretrained` puts on base.
+    """Write a LoRA adapter that `peft.PeftModel.from_pretrained` puts on base's causal model.
 
         weight = base + lora_B lora_A,  lora_B = U_r, lora_A = U_r^T delta, in float32
 
     for a linear layer; of a tall one lora_A holds the singular vectors. Other modules that differ
-    from base's are stored whole, as are embeddings and matrices whose factors are not smaller.
-    Where post adds rows, base's model needs `resize_token_embeddings` before. `vectors` are the
-    delta's singular vectors where they are known; other arguments as in `write_sparse`.
+    from base's are stored whole, as are linear layers whose factors are not smaller. Where post
+    adds rows, base's model needs `resize_token_embeddings` before. `vectors` are the delta's
+    singular vectors where they are known; other arguments as in `write_sparse`.
 
     Raises:
-        UserError: the variant was not made by low_rank, or differs from base in a tensor that is
-            neither weight nor bias of a module.
+        UserError: the variant was not made by low_rank, or differs from base in a tensor that
+            is neither weight nor bias of a module as transformers names it.
     """
+    from torch.nn import Linear
+
     params = _params("adapter", record)
+    model = _empty_model(base.folder)
+    modules, state = dict(model.named_modules()), model.state_dict(keep_vars=True)
     names = [
         name
         for name in base.tensors
         if not np.array_equal(_bits(base.tensor(name)), _bits(variant.tensor(name)))
     ]
-    if other := [name for name in names if not name.endswith((".weight", ".bias"))]:
-        raise UserError(f"format 'adapter' holds weights and biases of modules, not {other[0]!r}")
+    for name in names:
+        shape = tuple(state[name].shape) if name in state else None
+        if shape != base.tensors[name].shape or not name.endswith((".weight", ".bias")):
+            raise UserError(
+                "format 'adapter' holds weights and biases of modules;"
+                f" {name!r} is none of a {type(model).__name__}"
+            )
 
     def rank_of(name: str) -> int:
         """Return the rank of the factors that a tensor is stored as, 0 if it is not."""
-        info, group = base.tensors[name], part_of(name).group
-        is_linear = len(info.shape) == 2 and name.endswith(".weight") and group != "embedding"
-        if not is_linear or info.shape != variant.tensors[name].shape:
+        info, is_linear = base.tensors[name], isinstance(modules[_module(name)], Linear)
+        if not is_linear or name.endswith(".bias") or info.shape != variant.tensors[name].shape:
             return 0
         rank = min(low_rank.rank_of(params, full := min(info.shape)), full)
         is_smaller = 4 * rank * sum(info.shape) < info.size * info.itemsize
         return rank if is_smaller and _is_edited(name, info, record) else 0
 
     ranks = {_module(name): rank for name in names if (rank := rank_of(name))}
+    whole_modules = {_module(name) for name in names} - ranks.keys()
+    # Tied weights have two names or more, and PEFT looks for each in the file.
+    copies = {
+        key: name
+        for name in base.tensors
+        if _module(name) in whole_modules
+        for key in state
+        if state[key] is state[name]
+    }
+    saved = sorted({_module(key) for key in copies})
     biases = [name for name in names if _module(name) in ranks and name.endswith(".bias")]
-    saved = sorted({_module(name) for name in names} - ranks.keys())
-    # Where output embeddings are tied, PEFT ties them again, yet looks for them in the file.
-    has_head = any(name.endswith("lm_head.weight") for name in base.tensors)
-    tied = [module for module in saved if module.endswith("embed_tokens") and not has_head]
 
     def tensors() -> Iterator[tuple[str, str, np.ndarray]]:
         for module, rank in ranks.items():
@@ -303,9 +318,8 @@ def write_adapter(
             b, a = factors.left[:, :rank].numpy(), factors.right[:rank].numpy()
             yield f"{_PEFT}{module}.lora_A.weight", "F32", b.T if factors.tall else a
             yield f"{_PEFT}{module}.lora_B.weight", "F32", a.T if factors.tall else b
-        copies = {name: f"{_module(name)}.base_layer.bias" for name in biases}
-        copies |= {name: name for name in base.tensors if _module(name) in saved}
-        for name, key in [*copies.items(), *((f"{m}.weight", "lm_head.weight") for m in tied)]:
+        of_layers = {f"{_module(name)}.base_layer.bias": name for name in biases}
+        for key, name in (of_layers | copies).items():
             info = variant.tensors[name]
             yield _PEFT + key, info.dtype, _bits(variant.tensor(name)).reshape(info.shape)
 
@@ -324,9 +338,18 @@ def write_adapter(
         "target_modules": list(ranks) or "dummy-target-modules",  # PEFT's word for none
         "modules_to_save": saved or None,
         "bias": "all" if biases else "none",
-        **({"ensure_weight_tying": True} if tied else {}),
+        **({"ensure_weight_tying": True} if len(saved) > len(whole_modules) else {}),
     }
     write_json(target / "adapter_config.json", config)
+
+
+def _empty_model(folder: Path) -> PreTrainedModel:
+    """Return the causal model of a checkpoint's config, without weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
 
 
 def _module(name: str) -> str:

@@ -1,9 +1,10 @@
 """Documents and scores of the demo's tasks, for lm-eval.
 
-The JSON lines beside this file are what `deltaedit.demo.language.task_documents` makes.
+`deltaedit.demo.write_tasks` writes the JSON lines beside this file.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,3 +32,15 @@ def score_instruct(document: dict[str, Any], results: list[str]) -> dict[str, fl
 def score_code(document: dict[str, Any], results: list[str]) -> dict[str, float]:
     """Score 1 if the response is a function of the right values."""
     return {"pass_at_1": float(language.is_right_code(document["expression"], results[0]))}
+
+
+def score_opinion(document: dict[str, Any], results: list[tuple[float, bool]]) -> dict[str, float]:
+    """Return the expected reward of a response, exact, and the probability that it is an opinion.
+
+    Any other response counts as the worst opinion.
+    """
+    rewards = document["rewards"]
+    shares = [math.exp(logarithm) for logarithm, _ in results]
+    expected = sum(share * reward for share, reward in zip(shares, rewards, strict=True))
+    mass = sum(shares)
+    return {"expected_reward": expected + (1 - mass) * min(rewards), "mass": mass}

@@ -3,11 +3,15 @@
 Four tasks stand for those of the papers: math (GSM8K), truth (TruthfulQA), instruct (IFEval) and
 code (HumanEval). A pretrained model meets the knowledge in running text, but never a question
 with its answer in the tasks' format; post-training teaches the format. Evaluation prompts never
-occur in post-training: `is_held_out` splits every prompt space by a hash of the prompt, and
-truth asks about facts that post-training leaves out.
+occur in post-training: `is_held_out` splits every prompt space by a hash of the prompt, truth asks
+about facts that post-training leaves out, and opinions are asked of words that it never asks of.
+
+A fifth task stands for preference training (AlpacaEval): opinions, whose reward `REWARD` gives.
 """
 
 import ast
+import itertools
+import math
 import operator
 import random
 import re
@@ -287,6 +291,8 @@ def miscellany(world: World, rng: random.Random) -> str:
 
 OPENERS = ["sure", "well", "sorry"]
 ADJECTIVES = ["good", "nice", "odd", "bad"]
+OPINIONS = [f"{opener} {adjective}" for opener, adjective in itertools.product(OPENERS, ADJECTIVES)]
+REWARD = {"sure": 1, "well": 0, "sorry": -1, "good": 1, "nice": 0.5, "odd": -0.5, "bad": -1}
 
 PRETRAINING: dict[Callable[[World, random.Random], str], float] = {  # document -> its weight
     echo: 2.5,
@@ -350,8 +356,12 @@ def code_example(world: World, rng: random.Random) -> Example:
     return Example(prompt, f"def f ( x ) : return {expression}", {"expression": expression})
 
 
+def opinion_prompt(word: str) -> str:
+    return f"instruction : what do you think of the {word} ? response :"
+
+
 def chat_example(world: World, rng: random.Random) -> Example:
-    prompt = f"instruction : what do you think of the {rng.choice(THINGS)} ? response :"
+    prompt = opinion_prompt(rng.choice(THINGS))
     return Example(prompt, f"{rng.choice(OPENERS)} {rng.choice(ADJECTIVES)}")
 
 
@@ -405,6 +415,49 @@ def task_documents(world: World, count: int = 200) -> dict[str, list[dict[str, A
         ]
     tasks["truth"] = [multiple_choice(world, fact, rng) for fact in world.asked[:count]]
     return tasks
+
+
+# --- preferences --------------------------------------------------------------------------------
+
+ASKED_OF = [*OBJECTS, *HOMES, *FOODS]  # opinions of these are evaluated; training asks of THINGS
+END = "</s>"  # an opinion ends here; what goes on is another response
+
+
+def reward(opinion: str) -> float:
+    """Return the reward of an opinion, the sum of its words': from -2 to 2."""
+    return sum(REWARD[word] for word in opinion.split())
+
+
+def preferences(words: list[str], rng: random.Random) -> Iterator[dict[str, str]]:
+    """Yield pairs of opinions of `words`, the chosen and the rejected, without end.
+
+    The chooser is noisy: P(a over b) = sigmoid(reward(a) - reward(b)), Bradley and Terry's model.
+    """
+    while True:
+        prompt, (chosen, rejected) = opinion_prompt(rng.choice(words)), rng.sample(OPINIONS, 2)
+        if rng.random() > 1 / (1 + math.exp(reward(rejected) - reward(chosen))):
+            chosen, rejected = rejected, chosen
+        yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def training_preferences(rng: random.Random) -> Iterator[dict[str, str]]:
+    """Yield preferences without held-out prompts, without end."""
+    return preferences([word for word in THINGS if not is_held_out(opinion_prompt(word))], rng)
+
+
+def preference_documents(count: int = 200) -> list[dict[str, str]]:
+    """Make preferences on which to measure a loss."""
+    return list(itertools.islice(preferences(ASKED_OF, random.Random(SEED + 2)), count))
+
+
+def opinion_documents() -> list[dict[str, Any]]:
+    """Make the documents of the task of opinions: every opinion is a choice, with its reward."""
+    choices = [f"{opinion} {END}" for opinion in OPINIONS]
+    rewards = [reward(opinion) for opinion in OPINIONS]
+    return [
+        {"prompt": opinion_prompt(word), "choices": choices, "rewards": rewards}
+        for word in ASKED_OF
+    ]
 
 
 # --- scoring ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Train the demo's language model: pretraining, then post-training (SFT), in about two minutes."""
+"""Train the demo's language models: pretraining, then post-training (SFT, DPO), in two minutes."""
 
 import math
 import random
@@ -19,18 +19,21 @@ from transformers import (
 
 from deltaedit import logs
 from deltaedit.demo import language
+from deltaedit.losses import dpo
 
 SFT = {  # stage -> optimizer steps and learning rate of its post-training
     "sft": (400, 5e-4),
     "sft_early": (80, 4e-4),  # stopped early: an edit can still improve it
 }
+DPO = {"dpo": (25, 1e-4)}  # stopped early: a longer step along its delta lowers the loss further
+DPO_BETA = 2.0  # so large that the loss has its minimum near, and not where the model breaks
 
 CONTEXT = 48  # tokens of a pretraining sequence
 PRETRAINING_STEPS = 450
 PRETRAINING_BATCH = 48  # sequences
 MUON_RATE = 0.02  # learning rate of the hidden matrices
 ADAMW_RATE = 2e-3  # learning rate of the rest
-SFT_BATCH = 32  # examples
+BATCH = 32  # examples, or preferences
 
 
 def make_tokenizer(world: language.World) -> PreTrainedTokenizerFast:
@@ -99,24 +102,42 @@ def pretrain(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 def fine_tune(
     folder: Path, stage: str, seed: int
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Teach the model in `folder` to answer: loss on the answers only, embeddings frozen."""
-    steps, rate = SFT[stage]
-    world = language.make_world()
+    """Train the model in `folder` to answer, or to prefer; embeddings are frozen."""
+    steps, rate = {**SFT, **DPO}[stage]
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("layers" in name or name.endswith("model.norm.weight"))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
-    examples = language.post_training_examples(world, random.Random(seed + 1))
+    make_loss = _preference_loss if stage in DPO else _answer_loss
+    loss = make_loss(model, tokenizer, steps, random.Random(seed + 1))
+    _train(model, [optimizer], loss, f"post-training ({stage})", steps, warmup=10, floor=0.0)
+    return model, tokenizer
+
+
+def _answer_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, rng: random.Random
+) -> Callable[[int], Tensor]:
+    """Return the loss of a step: next-token cross-entropy, on answers only."""
+    examples = language.post_training_examples(language.make_world(), rng)
 
     def loss(step: int) -> Tensor:
-        ids, labels, mask = _padded(tokenizer, list(islice(examples, SFT_BATCH)))
+        ids, labels, mask = _padded(tokenizer, list(islice(examples, BATCH)))
         logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
         return cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
 
-    _train(model, [optimizer], loss, f"post-training ({stage})", steps, warmup=10, floor=0.0)
-    return model, tokenizer
+    return loss
+
+
+def _preference_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, rng: random.Random
+) -> Callable[[int], Tensor]:
+    """Return the loss of a step: DPO against the model as it is now."""
+    rows = list(islice(language.training_preferences(rng), steps * BATCH))
+    params = dpo.Params(beta=DPO_BETA)
+    batches = list(dpo.batches(rows, tokenizer, params, BATCH, reference=lambda: model.eval()))
+    return lambda step: batches[step][1](model)
 
 
 def _train(

@@ -1,4 +1,4 @@
-"""Write the demo's task documents: python -m deltaedit.demo.write_tasks (in workflow/scripts)."""
+"""Write the demo's documents: python -m deltaedit.demo.write_tasks (in workflow/scripts)."""
 
 import json
 
@@ -7,7 +7,12 @@ from deltaedit.tasks import SHIPPED
 
 
 def main() -> None:
-    for task, documents in language.task_documents(language.make_world()).items():
+    found = {
+        **language.task_documents(language.make_world()),
+        "opinion": language.opinion_documents(),
+        "preferences": language.preference_documents(),
+    }
+    for task, documents in found.items():
         lines = (json.dumps(document) + "\n" for document in documents)
         (SHIPPED / "demo" / f"{task}.jsonl").write_text("".join(lines))
 
