@@ -12,7 +12,7 @@ PIP_ARGS ?=
 
 ENV := .venv
 BIN := $(ENV)/bin
-SOURCES := workflow/scripts workflow/tasks tests docs
+SOURCES := workflow/scripts workflow/tasks tests docs benchmarks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
 .PHONY: demo test readme format

@@ -192,10 +192,10 @@ def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
 
 def test_preference_training_lowers_the_loss_on_other_words(monkeypatch, tmp_path, tokenizer):
     monkeypatch.setitem(training.DPO, "dpo", (10, 1e-3))
-    base = training.make_model(tokenizer, seed=0)
+    base = training.make_model(tokenizer, seed=1)
     base.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    post, _ = training.fine_tune(tmp_path, "dpo", seed=0)
+    post, _ = training.fine_tune(tmp_path, "dpo", seed=1)
     rows, params = PREFERENCES["preferences"], dpo.Params(beta=training.DPO_BETA)
     with torch.no_grad():
         [(_, loss)] = dpo.batches(rows, tokenizer, params, len(rows), reference=lambda: base.eval())

@@ -7,7 +7,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from deltaedit import edits, formats, provenance
 from deltaedit.checkpoints import Checkpoint
@@ -42,7 +48,7 @@ def export(tmp_path_factory):
 def rich_pair(tmp_path):
     """Return a pair with biases and matrices of different sizes, whose post may have more rows."""
 
-    def make(rows=0, **config):
+    def make(rows=0, dtype=torch.float32, **config):
         config = LlamaConfig(
             vocab_size=40,
             hidden_size=16,
@@ -55,7 +61,7 @@ def rich_pair(tmp_path):
         )
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
-            model = LlamaForCausalLM(config)
+            model = LlamaForCausalLM(config).to(dtype)
             for end in ("base", "post"):
                 model.save_pretrained(tmp_path / end)
                 for parameter in model.parameters():
@@ -265,12 +271,13 @@ def test_an_adapter_carries_rows_that_post_adds(rich_pair, export, tied):
 
 
 @PEFT
-@pytest.mark.parametrize("sparsity", [0.0, 0.5, 1.0])
-def test_matrices_whose_factors_are_not_smaller_are_whole(rich_pair, export, sparsity):
-    base, variant, folder = export("adapter", rich_pair(), "low_rank", sparsity=sparsity)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rank", [0, 1, 8, 20])
+def test_matrices_whose_factors_are_not_smaller_are_whole(rich_pair, export, dtype, rank):
+    base, variant, folder = export("adapter", rich_pair(dtype=dtype), "low_rank", rank=rank)
     assert_the_same_model(base, variant, folder)
     entries = sum(info.size for info in variant.tensors.values())
-    assert stored_bytes(folder / "adapter_model.safetensors") <= 4 * entries
+    assert stored_bytes(folder / "adapter_model.safetensors") <= dtype.itemsize * entries
 
 
 def test_an_adapter_has_a_rank_for_each_matrix(rich_pair, export):
@@ -354,6 +361,17 @@ def test_a_tensor_that_no_module_of_the_model_has_is_refused(rich_pair, export, 
         save_file(tensors, folder / "model.safetensors")
     with pytest.raises(UserError, match=f"'{name}' is none of a LlamaForCausalLM"):
         export("adapter", pair, "low_rank", rank=1)
+
+
+def test_a_parameter_that_is_no_weight_or_bias_is_refused(tmp_path, export):
+    config = MambaConfig(vocab_size=9, hidden_size=8, state_size=2, num_hidden_layers=1)
+    model = MambaForCausalLM(config)
+    model.save_pretrained(tmp_path / "base")
+    with torch.no_grad():
+        model.backbone.layers[0].mixer.D += 1
+    model.save_pretrained(tmp_path / "post")
+    with pytest.raises(UserError, match=r"'backbone\.layers\.0\.mixer\.D' is none"):
+        export("adapter", (tmp_path / "base", tmp_path / "post"), "low_rank", rank=1)
 
 
 OTHER_BASES = [{"b.weight": torch.ones(8, 8)}, {"a.weight": torch.ones(9, 8)}]
