@@ -61,7 +61,8 @@ GRIDS: dict[str, tuple[str, list[Options]]] = {
 COPIED = "method, copy s, CPU, start-up s, CPU, all s, CPU, peak MiB, (all - start-up) / copy s"
 MERGED = "method, our CPU s, mergekit's CPU s, of these start-up, CPU ratio, peak ratio"
 PASSES = "variants, one pass s, four passes s, one / four"
-RANKS = "route, wall s, error above the best, time / fastest of torch's"
+RANKS = "route, wall s, error above the best, time / fastest exact one of torch's"
+EXACT = 1e-3  # error of a truncation above the best, in parts of it
 ROUTES = ("svd float32", "gram + eigh float64", "gram + eigh float32", "low_rank")
 NAMES = (*METHODS, *GRIDS, "low_rank")
 
@@ -152,7 +153,9 @@ def decompose(side: int) -> None:
 
     from deltaedit.edits import low_rank
 
+    # Singular values that fall over six decades, as those of a delta may: not every route is exact.
     matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(0)) * 5e-4
+    matrix *= torch.logspace(0, -6, side)
     ranks = [side - side * n // 10 for n in range(9, 0, -1)]  # sparsity 0.9 ... 0.1
     squares = torch.linalg.eigvalsh((exact := matrix.double()) @ exact.T)  # ascending
     for route in ROUTES:
@@ -239,7 +242,7 @@ def rows(args: Any, name: str) -> Iterator[tuple[str, str, list[Cell]]]:
     else:
         side = 256 if args.size == "tiny" else 4096
         found = list(map(json.loads, run(decompose, side=side).said.splitlines()))
-        fastest = min(wall for _, wall, _ in found[:-1])
+        fastest = min(wall for _, wall, excess in found[:-1] if excess < EXACT)
         for route, wall, excess in found:
             yield RANKS, route, [wall, excess, (wall / fastest, "most", 1.2)]
 

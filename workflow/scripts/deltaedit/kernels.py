@@ -72,13 +72,6 @@ def widen_bfloat16(bits, out):
 
 
 @compiled
-def narrow_bfloat16(numbers, out):
-    """Round float32 to bfloat16 (as uint16)."""
-    for i in range(numbers.size):
-        out[i] = np.uint16(_narrow(numbers[i]))
-
-
-@compiled
 def subtract_bfloat16(base, post, out):
     """Write post - base, two bfloat16 tensors (as uint16), in float32."""
     for i in range(base.size):
