@@ -153,7 +153,7 @@ def decompose(side: int) -> None:
 
     from deltaedit.edits import low_rank
 
-    # Singular values that fall over four decades, as those of a delta may: not every route is exact.
+    # Singular values fall over four decades, as those of a delta may: not every route is exact.
     matrix = torch.randn(side, side, generator=torch.Generator().manual_seed(0)) * 5e-4
     matrix *= torch.logspace(0, -4, side)
     ranks = [side - side * n // 10 for n in range(9, 0, -1)]  # sparsity 0.9 ... 0.1
