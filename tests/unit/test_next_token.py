@@ -5,9 +5,8 @@ import json
 import pytest
 import torch
 
-from deltaedit import losses
+from deltaedit import loss_change, losses
 from deltaedit.errors import UserError
-from deltaedit.loss_change import measure
 from deltaedit.models import load_causal_lm
 
 ROWS = [
@@ -15,6 +14,10 @@ ROWS = [
     {"prompt": "instruction : list 2 homes . response :", "answer": "lake cave"},
     {"prompt": "question : what color is it ? answer :", "answer": "red"},
 ]
+
+
+def measure(model, loss):
+    return sum(loss_change.measure(model, loss))
 
 
 @pytest.fixture(scope="module")
