@@ -69,7 +69,7 @@ def test_the_matrices_are_decomposed_once_for_all_ranks(project, study):
     more = copy.deepcopy(study)
     more["sweeps"]["low"]["grid"]["rank"] = [1, 2, 3]
     project.configure(more)
-    planned = project.planned()
+    planned = project.planned("results/tiny/exports/low/rank=3")
     project.configure(study)
     assert planned["edit_delta"] == ["results/tiny/variants/low/rank=3"]
     assert "decompose_delta" not in planned

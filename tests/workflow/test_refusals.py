@@ -19,7 +19,8 @@ def refusal(project, *args):
         (
             lambda c: c["sweeps"]["dare_grid"].update(method="dair"),
             "error: config.yaml, sweeps.dare_grid: unknown edit method 'dair'."
-            " Did you mean 'dare'? Known: biased, bitdelta,",
+            " Did you mean 'dare'? Known: biased, bitdelta, breadcrumbs, combine, dare, della,"
+            " expo, low_rank, ties",
         ),
         (
             lambda c: c["sweeps"]["dare_grid"]["grid"].update(drop_rate=[1.0]),
@@ -28,7 +29,7 @@ def refusal(project, *args):
         (
             lambda c: c["suites"]["demo"]["tasks"].update(gsm8kk={"metric": "exact_match"}),
             "error: config.yaml, suites.demo.tasks: unknown task 'gsm8kk'. Known: demo_code,"
-            " demo_instruct, demo_math, demo_truth; or any task of lm-eval's",
+            " demo_instruct, demo_math, demo_opinion, demo_truth; or any task of lm-eval's",
         ),
     ],
 )
