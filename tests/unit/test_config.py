@@ -155,8 +155,8 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
         (("losses", "demo_math", "data"), "no.jsonl", "losses.demo_math.data: no file 'no.jsonl'"),
         (
             ("losses", "demo_math", "quadrature"),
-            "lft",
-            "losses.demo_math.quadrature: unknown value 'lft'",
+            ["left", "lft"],
+            "losses.demo_math.quadrature[1]: unknown value 'lft'",
         ),
         (
             ("runs", 0, "pair"),

@@ -54,10 +54,11 @@ def scores(*measured, tasks=TASKS, metric="acc", how="none"):
     return pd.DataFrame(rows).astype({"method": "string", "seed": "Int64"})
 
 
-def slopes(*measured, nodes=((0.0, 0.25), (0.5, 0.75))):
+def slopes(*measured, nodes=((0.0, 0.25), (0.5, 0.75)), rule="left"):
     """Make a table of slopes; `measured` are (variant, tensor -> slope per node, change)."""
     rows = [
-        which | {"loss": "demo", "node": node, "weight": weight, "tensor": tensor}
+        which | {"loss": "demo", "quadrature": rule, "node": node, "weight": weight}
+        | {"tensor": tensor}
         | {"layer": 3 if "layers.3" in tensor else None, "group": "attention", "slope": slope}
         | {"loss_post": 1.0, "loss_edited": 1.0 + change, "measured_change": change}
         for which, terms, change in measured
@@ -439,3 +440,15 @@ def test_a_ruined_model_s_loss_is_in_the_numbers_and_has_no_mark():
     figure = loss_terms.draw(drawn, loss_terms.Params())
     figure.draw_without_rendering()  # warnings are errors here
     assert math.isfinite(figure.axes[0].get_ylim()[1])
+
+
+def test_loss_terms_are_of_one_quadrature():
+    terms = {"lm_head": (1.0, 1.0)}
+    left = slopes((dare(0.5), terms, 1.0))
+    gauss = slopes((dare(0.5), {"lm_head": (3.0, 3.0)}, 1.0), rule="gauss_legendre")
+    table = pd.concat([left, gauss], ignore_index=True)
+    for rule, total in ((None, 1.0), ("left", 1.0), ("gauss_legendre", 3.0)):
+        drawn = loss_terms.select(table, loss_terms.Params(quadrature=rule))
+        assert drawn.set_index("what")["value"]["approximated total"] == total
+    with pytest.raises(UserError, match="by simpson"):
+        loss_terms.select(table, loss_terms.Params(quadrature="simpson"))

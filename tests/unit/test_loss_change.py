@@ -53,7 +53,7 @@ def setup(tmp_path):
 
 
 def change(segment, start, rule, n):
-    rows = list(loss_change.rows(segment, LOSS, rule, n, start))
+    rows = list(loss_change.rows(segment, LOSS, [rule], n, start))
     return sum(row["weight"] * row["slope"] for row in rows), rows[0]["measured_change"]
 
 
@@ -116,8 +116,20 @@ def test_the_start_costs_no_pass(setup):
     calls = []
     counted = [(1.0, lambda model: (calls.append(torch.is_grad_enabled()), model())[1])]
     start.losses = [sum(start.losses)]
-    list(loss_change.rows(segment, counted, "left", 5, start))
+    list(loss_change.rows(segment, counted, ["left"], 5, start))
     assert calls == [True] * 4 + [False], "four backward passes and one measured loss"
+
+
+def test_quadratures_share_their_nodes_and_the_measured_change(setup):
+    _, segment, start = setup(quartic=0.1)
+    calls = []
+    counted = [(1.0, lambda model: (calls.append(torch.is_grad_enabled()), model())[1])]
+    start.losses = [sum(start.losses)]
+    rules = ["left", "trapezoid", "right"]
+    together = list(loss_change.rows(segment, counted, rules, 5, start))
+    assert calls == [True] * 5 + [False], "nodes .2 to 1, and one measured loss"
+    alone = [row for rule in rules for row in loss_change.rows(segment, counted, [rule], 5, start)]
+    assert together == alone
 
 
 def test_only_one_gradient_lives_at_a_time(setup):
@@ -152,12 +164,12 @@ def test_errors_say_how_batches_differ(setup):
     _, segment, start = setup()
     scaled = [(0.5, lambda model: model()), (0.5, lambda model: 3 * model())]
     start.losses = [segment.model().item() * factor / 2 for factor in (1, 3)]
-    for row in loss_change.rows(segment, scaled, "midpoint", 4, start):
+    for row in loss_change.rows(segment, scaled, ["midpoint"], 4, start):
         # Batches of slope s and 3 s: mean 2 s, standard error |s|.
         assert row["slope_stderr"] == pytest.approx(abs(row["slope"]) / 2, rel=1e-5)
         assert row["measured_stderr"] == pytest.approx(abs(row["measured_change"]) / 2, rel=1e-4)
         assert row["approximate_stderr"] == pytest.approx(row["measured_stderr"], rel=1e-4)
-    first, *rest = loss_change.rows(segment, scaled, "left", 2, start)
+    first, *rest = loss_change.rows(segment, scaled, ["left"], 2, start)
     assert (first["node"], first["slope_stderr"]) == (0, None)
     assert first["approximate_stderr"] > 0, "from the node that has batches"
     assert rest[-1]["slope_stderr"] > 0
@@ -212,7 +224,7 @@ def language(tiny_pair, tokenizer, tmp_path):
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_language_model_s_approximation_meets_the_measured_change(language, tied):
     segment, loss, start = language(tied)
-    rows = list(loss_change.rows(segment, loss, "gauss_legendre", 3, start))
+    rows = list(loss_change.rows(segment, loss, ["gauss_legendre"], 3, start))
     approximate = sum(row["weight"] * row["slope"] for row in rows)
     assert approximate == pytest.approx(rows[0]["measured_change"], rel=1e-3)
     tensors = {row["tensor"] for row in rows}

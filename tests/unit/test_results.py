@@ -27,6 +27,7 @@ def slope_rows(variant, slopes, measured):
             **KEYS,
             **results.describe(variant),
             **loss,
+            "quadrature": "left",
             "node": t,
             "weight": 0.5,
             "tensor": name,

@@ -34,8 +34,8 @@ def approximate_loss(
 
     def measure(folder: str) -> list[dict[str, Any]]:
         segment = loss_change.Segment(model, origin, Checkpoint(folder))
-        rule, intervals = spec["quadrature"], spec["intervals"]
-        return list(loss_change.rows(segment, loss, rule, intervals, start))
+        rules, intervals = spec["quadrature"], spec["intervals"]
+        return list(loss_change.rows(segment, loss, rules, intervals, start))
 
     rows = []
     key = {"post": content_digest(post), "loss": spec, **made_with}

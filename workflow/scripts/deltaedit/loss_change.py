@@ -9,7 +9,7 @@ in float32: in bfloat16 most of a step would be rounded away. A loss is a list o
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -179,50 +179,57 @@ def walk(segment: Segment, loss: Loss, nodes: Iterable[float], start: Start) -> 
 
 
 def rows(
-    segment: Segment, loss: Loss, rule: str, intervals: int, start: Start
+    segment: Segment, loss: Loss, rules: Iterable[str], intervals: int, start: Start
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row per node and tensor, with what is known of the whole edit on each.
+    """Yield one row per quadrature, node and tensor, with what is known of the whole edit on each.
 
-    Rows have node (t), weight (of the quadrature), tensor, layer, group, slope and its
-    slope_stderr, and of the edit loss_post, loss_edited, measured_change, its measured_stderr, and
+    Rows have quadrature, node (t), its weight, tensor, layer, group, slope and its slope_stderr,
+    and of the edit loss_post, loss_edited, measured_change, its measured_stderr, and
     approximate_stderr; losses in nats. Standard errors are over batches, see `standard_error`. At
     node 0 only the slope of the mean gradient is known: its error is None, and the error of the
     approximation stands on the other nodes, as if the batches differed at node 0 as they do there.
+    A node that several quadratures share is walked to once.
     """
-    nodes, node_weights = quadrature.rule(rule, intervals)
+    found = {rule: quadrature.rule(rule, intervals) for rule in rules}
     shares = [weight for weight, _ in loss]
-    walked = walk(segment, loss, nodes, start)
-    by_batch = [0.0] * len(loss)
-    seen = 0.0
-    for t, weight in zip(nodes, node_weights, strict=True):
-        if t in walked.batches:
-            seen += weight
-            for batches in walked.batches[t].values():
-                by_batch = [sum_ + weight * s for sum_, s in zip(by_batch, batches, strict=True)]
-    # The whole as it would be if batches differed at node 0 as at the others.
-    scaled = [share / seen for share in by_batch] if seen else []
+    walked = walk(segment, loss, sorted({t for nodes, _ in found.values() for t in nodes}), start)
     changes = [after - before for after, before in zip(walked.losses, start.losses, strict=True)]
     whole = {
         "loss_post": sum(start.losses),
         "loss_edited": sum(walked.losses),
         "measured_change": sum(changes),
         "measured_stderr": standard_error(changes, shares),
-        "approximate_stderr": standard_error(scaled, shares),
     }
-    for t, weight in zip(nodes, node_weights, strict=True):
-        for tensor, slope in walked.slopes[t].items():
-            layer, group = part_of(tensor)
-            batches = walked.batches.get(t, {}).get(tensor, [])
-            yield {
-                "node": t,
-                "weight": weight,
-                "tensor": tensor,
-                "layer": layer,
-                "group": group,
-                "slope": slope,
-                "slope_stderr": standard_error(batches, shares),
-                **whole,
-            }
+    for rule, (nodes, weights) in found.items():
+        weighted = dict(zip(nodes, weights, strict=True))
+        approximate_stderr = standard_error(_by_batch(walked, weighted), shares)
+        for t, weight in weighted.items():
+            for tensor, slope in walked.slopes[t].items():
+                layer, group = part_of(tensor)
+                batches = walked.batches.get(t, {}).get(tensor, [])
+                yield {
+                    "quadrature": rule,
+                    "node": t,
+                    "weight": weight,
+                    "tensor": tensor,
+                    "layer": layer,
+                    "group": group,
+                    "slope": slope,
+                    "slope_stderr": standard_error(batches, shares),
+                    **whole,
+                    "approximate_stderr": approximate_stderr,
+                }
+
+
+def _by_batch(walked: Walk, weights: Mapping[float, float]) -> list[float]:
+    """Return the approximated change by batch, as if they differed at node 0 as elsewhere."""
+    seen = {t: weight for t, weight in weights.items() if t in walked.batches}
+    slopes = [
+        [weight / sum(seen.values()) * slope for slope in batches]
+        for t, weight in seen.items()
+        for batches in walked.batches[t].values()
+    ]
+    return [sum(batch) for batch in zip(*slopes, strict=True)]
 
 
 class Probe:

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from deltaedit import edits
 from deltaedit.files import whole_file
 
+VARIANT = ["pair", "sweep", "slice", "variant", "loss"]
+
 
 def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
     """Return a variant's name, method, seed, edited tensors and all options, defaults filled in.
@@ -67,7 +69,7 @@ def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def read_slopes(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Read loss files: one row per variant, node and tensor; options that differ are NA."""
+    """Read loss files: one row per variant, quadrature, node and tensor, options NA elsewhere."""
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
@@ -80,17 +82,17 @@ def read_curvatures(paths: Iterable[str | Path]) -> dict[tuple[str, str], float]
 def loss_changes(
     slopes: pd.DataFrame, curvatures: Mapping[tuple[str, str], float] | None = None
 ) -> pd.DataFrame:
-    """Sum slopes to one row per variant and loss, with the approximation's check.
+    """Sum slopes to one row per variant, loss and quadrature, with the approximation's check.
 
     All in nats (per token or per example):
 
     - `approximate_change`, the quadrature over all tensors, and `gap`, it minus the measured one;
     - `first_order`, the slope at W_post, and `second_order`, half the curvature along the path,
-      from the slopes at the first two nodes; NaN where the quadrature has no node there;
+      from the slopes at the first two nodes of all quadratures; NaN where none has a node there;
     - `expected_second_order`, half the intensity times sum_i H_ii D_i^2, where both are known.
 
     Args:
-        slopes: one row per variant, node and tensor.
+        slopes: one row per variant, quadrature, node and tensor.
         curvatures: sum_i H_ii D_i^2 by pair and loss.
     """
     per_slope = ("node", "weight", "tensor", "layer", "group", "slope", "slope_stderr")
@@ -98,7 +100,8 @@ def loss_changes(
     weighted = slopes.assign(approximate_change=slopes["weight"] * slopes["slope"])
     # A slope that is not a number must not vanish from the sum.
     table = _by(weighted, per_variant)["approximate_change"].sum(skipna=False)
-    table = table.to_frame().assign(**_orders(slopes, per_variant)).reset_index()
+    table = table.reset_index()
+    table = table.merge(_orders(slopes), on=VARIANT)
     table["gap"] = table["approximate_change"] - table["measured_change"]
     if curvatures and "intensity" in table:
         found = [curvatures.get(key) for key in zip(table["pair"], table["loss"], strict=True)]
@@ -106,15 +109,17 @@ def loss_changes(
     return table
 
 
-def _orders(slopes: pd.DataFrame, per_variant: list[str]) -> dict[str, Any]:
-    """Return the first two orders of the change in t, in the order of the variants."""
-    totals = _by(slopes, [*per_variant, "node"])["slope"].sum(skipna=False).reset_index()
-    first, second = [], []
-    for _, rows in _by(totals, per_variant):
+def _orders(slopes: pd.DataFrame) -> pd.DataFrame:
+    """Return the first two orders of the change in t, one row per variant."""
+    shared = slopes.drop_duplicates([*VARIANT, "node", "tensor"])  # by several quadratures
+    totals = _by(shared, [*VARIANT, "node"])["slope"].sum(skipna=False).reset_index()
+    found = []
+    for variant, rows in _by(totals, VARIANT):
         (t0, s0), *later = sorted(zip(rows["node"], rows["slope"], strict=True))
-        first.append(s0 if t0 == 0 else math.nan)
-        second.append((later[0][1] - s0) / (later[0][0] - t0) / 2 if later else math.nan)
-    return {"first_order": first, "second_order": second}
+        first = s0 if t0 == 0 else math.nan
+        second = (later[0][1] - s0) / (later[0][0] - t0) / 2 if later else math.nan
+        found.append((*variant, first, second))
+    return pd.DataFrame(found, columns=[*VARIANT, "first_order", "second_order"])
 
 
 def _by(rows: pd.DataFrame, keys: list[str]) -> Any:

@@ -4,7 +4,7 @@ Figure 3, left, of Tang et al. 2024, A Unified View of Delta Parameter Editing.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from deltaedit.errors import UserError
 from deltaedit.figures import _style
 from deltaedit.figures._rows import groups, one_selection
+from deltaedit.quadrature import RULES
 
 MEASURE = "loss"
 CAPTION = (
@@ -34,7 +35,7 @@ SMALLEST = 1e-5  # of the largest value, below which the axis is linear in any c
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """No options."""
+    quadrature: Literal[*RULES] | None = None  # None: the first of the loss
 
 
 def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
@@ -43,21 +44,23 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         part = sum_i w_i s_part(t_i),  approximated total = sum over all parts
 
     Args:
-        table: slopes, one row per variant, node and tensor.
-        params: none.
+        table: slopes, one row per variant, quadrature, node and tensor.
+        params: see `Params`.
 
     Returns:
         One row per mark: what (part, approximated total, measured total), method, drop_rate,
         tensor, layer and group (of a part), value in nats per token, number of seeds.
 
     Raises:
-        UserError: no variant of dare with dropped_scale 0, or variants that edit other tensors.
+        UserError: no variant of dare with dropped_scale 0, variants that edit other tensors, or a
+            quadrature that the loss was not approximated by.
     """
-    rows = table[table["method"].isin(["dare"])]
+    rule = params.quadrature or table["quadrature"].iloc[0]
+    rows = table[(table["quadrature"] == rule) & table["method"].isin(["dare"])]
     if len(rows):  # else there may be no columns for its options
         rows = rows[(rows["dropped_scale"] == 0) & rows["rescale"].isin([True, False])]
     if rows.empty:
-        raise UserError("nothing to draw: no variant of dare with dropped_scale 0")
+        raise UserError(f"nothing to draw: no variant of dare with dropped_scale 0, by {rule}")
     one_selection(rows)
     method = np.where(rows["rescale"].isin([True]), *METHODS)
     rows = rows.assign(method=method, value=rows["weight"] * rows["slope"], what=PART)
