@@ -22,6 +22,7 @@ END = {"name": "post", "method": None, "options": {}, "tensors": None, "seed": N
 
 def slope_rows(variant, slopes, measured):
     loss = {"loss": "l", "loss_post": 1.0, "loss_edited": 1 + measured, "measured_change": measured}
+    loss |= {"measured_stderr": 0.25, "approximate_stderr": 0.5}
     return [
         {
             **KEYS,
@@ -70,7 +71,8 @@ def test_slopes_sum_to_the_approximation_with_its_gap(tmp_path):
     assert list(table["variant"]) == ["v", "post"], "rows without options are not dropped"
     first = table.iloc[0]
     assert first["approximate_change"] == (1 + 2) / 2 + (3 + 6) / 2
-    assert first["gap"] == first["approximate_change"] - 5.0
+    assert first["gap"] == first["approximate_change"] - 5.0 == 1.0
+    assert table["gap_exceeds_error"].tolist() == [True, False], "1 > 0.25, 0 < 0.25"
     assert first["drop_rate"] == 0.5
     assert first["first_order"] == 1 + 2
     assert first["second_order"] == ((3 + 6) - (1 + 2)) / 0.5 / 2
@@ -157,7 +159,7 @@ def test_a_page_shows_every_variant_in_one_line(tmp_path):
         ]
     )
     shown = pages.scores(table)
-    assert list(shown.columns) == ["pair", "sweep", "variant", "t", "u"]
+    assert list(shown.columns) == ["pair", "sweep", "variant", "t (%)", "u (%)"]
     assert shown.to_numpy().tolist() == [
         ["p", "s", "b", "50.0 ± 12.5", "100.0"],
         ["p", "s", "a<b", "25.0 ± 0.0", "0.0 ± 0.0"],
@@ -166,6 +168,31 @@ def test_a_page_shows_every_variant_in_one_line(tmp_path):
     text = (tmp_path / "page.html").read_text()
     assert text.count("<tr") == 3
     assert "a&lt;b" in text
+
+
+def test_a_score_outside_0_to_1_is_no_percentage():
+    rows = [
+        {"pair": "p", "sweep": "s", "variant": v, "suite": "x", "task": t, "value": value}
+        for v, t, value in (("a", "acc", 0.5), ("b", "acc", 1), ("a", "r", 0.5), ("b", "r", -0.25))
+    ]
+    shown = pages.scores(pd.DataFrame(rows).assign(stderr=0.125))
+    assert list(shown["acc (%)"]) == ["50.0 ± 12.5", "100.0 ± 12.5"]
+    assert list(shown["r"]) == ["0.500 ± 0.125", "-0.250 ± 0.125"]
+
+
+def test_the_page_of_loss_changes_warns_where_the_approximation_is_off(tmp_path):
+    rows = slope_rows(VARIANT, [{"x": 3.0}, {"x": 9.0}], 5.0) + slope_rows(
+        VARIANT | {"name": "w"}, [{"x": 5.0}] * 2, 5.125
+    )
+    results.write_parquet(tmp_path / "a.parquet", rows, {})
+    table = results.loss_changes(results.read_slopes([tmp_path / "a.parquet"]))
+    shown = pages.loss_changes(table)
+    assert list(shown["gap"]) == ["1 !", "-0.125"]
+    assert shown["measured_change"][0] == "5 ± 0.2"
+    note = pages.warning(table)
+    assert "left 1 of 2" in note
+    pages.write(tmp_path / "page.html", "Title", shown, note + " <")
+    assert "left 1 of 2. &lt;</p>" in (tmp_path / "page.html").read_text()
 
 
 def test_an_option_of_two_types_becomes_text():

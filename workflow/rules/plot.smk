@@ -47,6 +47,31 @@ rule gather_loss_changes:
         "../scripts/gather_loss_changes.py"
 
 
+rule weigh_claims:
+    input:
+        **({"scores": "results/tables/scores.csv"} if study.scores(config) else {}),
+        changes="results/tables/loss_changes.csv",
+    output:
+        table="results/tables/claims.csv",
+        page=report(
+            "results/tables/claims.html",
+            caption="../report/claims.rst",
+            category="Tables",
+            labels={"table": "the papers' claims, on our data"},
+        ),
+    log:
+        "logs/weigh_claims.log",
+    benchmark:
+        "benchmarks/weigh_claims.tsv"
+    localrule: True
+    conda:
+        "../../envs/deltaedit.yaml"
+    params:
+        code=code("weigh_claims.py"),
+    script:
+        "../scripts/weigh_claims.py"
+
+
 rule plot_figure:
     input:
         results=figure_results,

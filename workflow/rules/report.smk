@@ -26,7 +26,7 @@ rule build_report:
         figures=collect("results/figures/{figure}.svg", figure=config["figures"]),
         tables=["results/tables/scores.html"]
         * any(run["suites"] for run in config["runs"])
-        + ["results/tables/loss_changes.html"]
+        + ["results/tables/loss_changes.html", "results/tables/claims.html"]
         * any(run["losses"] for run in config["runs"]),
     output:
         report="results/report.html",

@@ -11,5 +11,8 @@ if __name__ == "__main__":
     changes = results.loss_changes(results.read_slopes(snakemake.input.slopes), curvatures)
     results.write_csv(snakemake.output.table, changes)
     pages.write(
-        snakemake.output.page, "Loss change (nats) of all variants", pages.loss_changes(changes)
+        snakemake.output.page,
+        "Loss change (nats) of all variants",
+        pages.loss_changes(changes),
+        pages.warning(changes),
     )

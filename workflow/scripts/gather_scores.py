@@ -9,4 +9,4 @@ from deltaedit import pages, results
 if __name__ == "__main__":
     scores = results.read_scores(snakemake.input)
     results.write_csv(snakemake.output.table, scores)
-    pages.write(snakemake.output.page, "Accuracy (%) of all variants", pages.scores(scores))
+    pages.write(snakemake.output.page, "Scores of all variants", pages.scores(scores))

@@ -86,7 +86,8 @@ def loss_changes(
 
     All in nats (per token or per example):
 
-    - `approximate_change`, the quadrature over all tensors, and `gap`, it minus the measured one;
+    - `approximate_change`, the quadrature over all tensors, `gap`, it minus the measured one, and
+      `gap_exceeds_error`, whether it is larger than the standard error of the measured one;
     - `first_order`, the slope at W_post, and `second_order`, half the curvature along the path,
       from the slopes at the first two nodes of all quadratures; NaN where none has a node there;
     - `expected_second_order`, half the intensity times sum_i H_ii D_i^2, where both are known.
@@ -103,6 +104,7 @@ def loss_changes(
     table = table.reset_index()
     table = table.merge(_orders(slopes), on=VARIANT)
     table["gap"] = table["approximate_change"] - table["measured_change"]
+    table["gap_exceeds_error"] = table["gap"].abs() > table["measured_stderr"]
     if curvatures and "intensity" in table:
         found = [curvatures.get(key) for key in zip(table["pair"], table["loss"], strict=True)]
         table["expected_second_order"] = table["intensity"] / 2 * pd.Series(found, dtype=float)

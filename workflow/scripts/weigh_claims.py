@@ -1,0 +1,17 @@
+"""Hold the papers' claims about loss changes against the results of all runs."""
+
+from deltaedit import logs
+
+logs.to_file(snakemake.log[0])  # before the imports that can fail
+
+import pandas as pd
+
+from deltaedit import claims, pages, results
+
+if __name__ == "__main__":
+    scores = snakemake.input.get("scores")
+    found = claims.weigh(
+        pd.read_csv(snakemake.input.changes), pd.read_csv(scores) if scores else pd.DataFrame()
+    )
+    results.write_csv(snakemake.output.table, found)
+    pages.write(snakemake.output.page, "The papers' claims, on our data", pages.claims(found))
