@@ -5,6 +5,7 @@ accuracies of `demo_lm` asserted here also hold for the seeds 1 and 2.
 """
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deltaedit import digest
+from deltaedit import digest, edits
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +83,19 @@ def test_the_early_model_is_short_of_its_task(scores):
 
 def test_every_variant_and_both_ends_are_measured_on_every_task(scores, changes):
     variants = scores.groupby(["pair", "sweep", "variant"])["task"].nunique()
-    assert set(variants) == {4}
-    assert len(variants) == 2 * 2 + 25 + 5 + 4
-    assert len(changes) == len(variants)
+    preferences = variants.index.get_level_values("pair") == "demo_dpo"
+    assert set(variants[~preferences]) == {4}
+    assert set(variants[preferences]) == {1}
+    counted = {pair: len(rows) for pair, rows in variants.groupby("pair")}
+    assert counted == {"demo_lm": 2 + 54, "demo_lm_early": 2 + 4, "demo_dpo": 2 + 9}
+    assert len(changes) == 2 * len(variants), "by two quadratures"
     assert scores["stderr"].notna().all()
-    assert (scores["count"] > 60).all()
+    assert (scores["count"] >= 26).all()
+
+
+def test_every_method_is_in_the_default_study(scores, changes):
+    for table in (scores, changes):
+        assert set(table["method"].dropna()) == set(edits.NAMES)
 
 
 def test_edits_that_lose_accuracy_raise_the_loss(scores, changes):
@@ -100,7 +109,7 @@ def test_edits_that_lose_accuracy_raise_the_loss(scores, changes):
 
 
 def test_the_left_sum_is_the_stated_part_of_the_measured_change(changes):
-    drop_only = select(changes, sweep="drop_only")
+    drop_only = select(changes, sweep="drop_only", quadrature="left")
     ratio = drop_only["approximate_change"] / drop_only["measured_change"]
     assert ratio.between(0.25, 1.2).all()
 
@@ -110,7 +119,75 @@ def test_base_and_post_are_the_ends_of_the_loss(changes):
     base = select(changes, sweep="ends", variant="base")
     assert (post["measured_change"].abs() < 1e-6).all()
     assert (post["approximate_change"] == 0).all()
-    assert (base["measured_change"] > 3).all()
+    assert (base[base["loss"] == "demo_math"]["measured_change"] > 3).all()
+    [base_dpo] = base[base["loss"] == "demo_dpo"]["loss_edited"].unique()
+    assert base_dpo == pytest.approx(math.log(2), abs=1e-5), "it prefers as its reference does"
+
+
+def test_gauss_legendre_meets_the_measured_change(changes):
+    """Relative to the measured change, or to 1e-3 nats if that is larger."""
+    gauss = changes[(changes["quadrature"] == "gauss_legendre") & changes["method"].notna()]
+    gap = gauss["gap"].abs() / gauss["measured_change"].abs().clip(lower=1e-3)
+    assert gap.median() <= 0.01
+    assert gap.quantile(0.9) <= 0.05
+
+
+def test_the_left_sum_has_the_sign_of_a_change_beyond_its_error(changes):
+    left = changes[(changes["quadrature"] == "left") & changes["method"].notna()]
+    clear = left[left["measured_change"].abs() > left["measured_stderr"]]
+    assert len(clear) > len(left) / 2
+    wrong = clear[clear["approximate_change"] * clear["measured_change"] <= 0]
+    # Where two orders nearly cancel, the fifth of the second that is left out decides.
+    assert (wrong["first_order"] * wrong["second_order"] < 0).all()
+    assert len(wrong) <= 2
+
+
+def test_preferences_dip_the_loss_beyond_post(scores, changes):
+    def at(alpha):
+        return select(changes, sweep="expo_dpo", alpha=alpha)["measured_change"].iloc[0]
+
+    for alpha in (0.2, 0.6, 1.0):
+        assert at(alpha) < -0.01
+    assert at(-0.4) > 0.01
+    assert at(3.0) > changes[changes["sweep"] == "expo_dpo"]["measured_change"].min()
+
+    def reward(**values):
+        return select(scores, pair="demo_dpo", **values)["value"].mean()
+
+    assert reward(variant="post") > reward(variant="base") + 0.2
+    assert reward(sweep="expo_dpo", alpha=0.2) > reward(variant="post") + 0.01
+
+
+def method(scores, sweep, **values):
+    return mean(scores, sweep=sweep, **values)
+
+
+def test_other_edits_keep_or_lose_accuracy_as_their_papers_say(scores, changes):
+    post, base = end(scores, "post"), end(scores, "base")
+    for kept in (
+        method(scores, "della", drop_rate=0.5),
+        method(scores, "biased_delta"),
+        method(scores, "bitdelta_blocks", blocks=8),
+        method(scores, "ties", drop_rate=0.5),
+        method(scores, "low_rank", sparsity=0.8),
+    ):
+        assert kept >= post - 5
+    assert base + 40 <= method(scores, "bitdelta_scale", scale_multiple=1) <= post - 2
+    assert method(scores, "ties", drop_rate=0.9) <= dare(scores, 0.9) - 40
+    broken = select(scores, sweep="biased_product", dropped_scale=0.5, task="demo_math")
+    assert broken["accuracy"].max() <= 40
+    assert select(changes, sweep="biased_product", dropped_scale=0.5)["measured_change"].min() > 0.3
+
+
+def test_each_claim_has_its_number_and_verdict(demo):
+    claims = pd.read_csv(demo.folder / "results/tables/claims.csv")
+    assert claims["measured"].notna().sum() > 20
+    verdicts = claims.set_index(["pair", "claim"])["verdict"]
+    assert verdicts["demo_dpo", "extrapolating the delta (ExPO) lowers the loss at first"].iloc[
+        0
+    ] == ("agrees")
+    for name in ("BitDelta", "TIES at drop rates from 0.7 on", "low rank"):
+        assert verdicts["demo_lm", f"{name} raises the loss"].iloc[0] == "agrees"
 
 
 def test_results_carry_their_provenance(demo):
@@ -152,7 +229,8 @@ def test_lm_eval_agrees_with_scoring_by_hand(demo, scores):
 
 def test_the_report_is_one_file_with_every_figure_and_table(demo):
     text = (demo.folder / "results/report.html").read_text()
-    for name in ("dare_accuracy.svg", "dare_loss_terms.svg", "scores.html", "loss_changes.html"):
+    tables = ("scores.html", "loss_changes.html", "claims.html")
+    for name in ("dare_accuracy.svg", "dare_loss_terms.svg", *tables):
         assert name in text
     loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"'](https?:[^\"']+)", text)
     assert loaded == [], "the report must not need the network"
@@ -160,7 +238,7 @@ def test_the_report_is_one_file_with_every_figure_and_table(demo):
 
 def test_figures_hold_the_numbers_of_the_tables(demo, scores):
     drawn = pd.read_csv(demo.folder / "results/figures/dare_accuracy.csv")
-    assert set(drawn["task"]) == set(scores["task"])
+    assert set(drawn["task"]) == set(select(scores, suite="demo")["task"])
     svg = (demo.folder / "results/figures/dare_accuracy.svg").read_text()
     assert svg.lstrip().startswith("<?xml")
 

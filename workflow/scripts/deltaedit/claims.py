@@ -113,9 +113,10 @@ def near_zero(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         "DARE's loss change stays near zero where dropping alone does not",
-        "loss change of DARE over that of drop only at the same p, largest of all p; at most 0.1",
-        *ratios.max(),
-        _verdict(ratios.max() <= 0.1),
+        "loss change of DARE over that of drop only at the same p, median of all p (measured: at "
+        f"most {ratios['measured_change'].max():.2g}); at most 0.1",
+        *ratios.median(),
+        _verdict(ratios.median() <= 0.1),
     )
 
 
@@ -155,7 +156,7 @@ def losing_edits(evidence: Evidence) -> Iterator[Finding]:
         if len(rows):
             yield Finding(
                 f"{name} raises the loss",
-                f"smallest loss change of {len(rows)} variants, nats; positive by more than "
+                f"smallest loss change, nats (variants: {len(rows)}); positive by more than "
                 f"{ERRORS} standard errors",
                 rows["approximate_change"].min(),
                 rows["measured_change"].min(),
@@ -170,13 +171,19 @@ def extrapolation(evidence: Evidence) -> Iterator[Finding]:
     if not len(beyond):
         return
     columns = ["approximate_change", "measured_change"]
-    least = [beyond.loc[beyond[column].idxmin()] for column in columns]
     claim = "extrapolating the delta (ExPO) lowers the loss at first"
     yield Finding(
         claim,
-        f"lowest loss change over alpha > 0, nats; negative by more than {ERRORS} standard errors",
+        f"loss change at alpha = {beyond['alpha'].iloc[0]:g}, nats; negative by more than {ERRORS} "
+        "standard errors",
+        *beyond[columns].iloc[0],
+        _all_signs(beyond.iloc[:1], -1),
+    )
+    least = [beyond.loc[beyond[column].idxmin()] for column in columns]
+    yield Finding(
+        claim,
+        "lowest loss change over alpha > 0, nats",
         *(row[column] for row, column in zip(least, columns, strict=True)),
-        _all_signs(beyond.loc[[beyond["measured_change"].idxmin()]], -1),
     )
     yield Finding(claim, "alpha of the lowest loss", *(row["alpha"] for row in least))
     back = [
@@ -208,8 +215,8 @@ def breaking_edits(evidence: Evidence) -> Iterator[Finding]:
         for (key, kept), (_, row) in zip(lasting.iterrows(), rows.iterrows(), strict=True):
             yield Finding(
                 f"dropping by the sign of {name} {verb} the model",
-                f"{key[1]}: loss change, nats; share of what post-training gained that is left on "
-                f"{kept.idxmin()}, the worst task: {kept.min():.2f}; {verb}: "
+                f"{key[1]}: loss change, nats; of what post-training gained on {kept.idxmin()}, "
+                f"the worst task, {kept.min():.2f} is left; {verb}: "
                 + ("below 0.5" if breaks else "at least 0.5"),
                 row["approximate_change"],
                 row["measured_change"],
@@ -227,8 +234,8 @@ def first_order(evidence: Evidence) -> Iterator[Finding]:
         share = (rows["first_order"] / rows["measured_change"]).median()
         yield Finding(
             "the loss change of an edit is its first-order term",
-            f"{method}: first-order term over measured change, median of {len(rows)} variants whose"
-            " change exceeds its error; from 0.5 to 1.5",
+            f"{method}: first-order term over measured change, median where it exceeds its error "
+            f"(variants: {len(rows)}); from 0.5 to 1.5",
             None,
             share,
             _verdict([0.5 <= share <= 1.5]),
@@ -253,8 +260,8 @@ def predicts(evidence: Evidence) -> Iterator[Finding]:
             share = right[chosen].mean()
             yield Finding(
                 f"a {name} loss change means an edit that {verb} the model",
-                f"share of {chosen.sum()} variants with a {name} approximated change whose mean "
-                "score says so; at least 0.9",
+                f"share of variants with a {name} approximated change whose mean score says so "
+                f"(variants: {chosen.sum()}); at least 0.9",
                 None,
                 share,
                 _verdict([share >= 0.9]),
@@ -262,8 +269,8 @@ def predicts(evidence: Evidence) -> Iterator[Finding]:
     if len(change) > 2:
         yield Finding(
             "the size of the loss change tells how much an edit loses",
-            f"Spearman's rank correlation of approximated change and mean score, {len(change)} "
-            "variants; at most -0.5",
+            "Spearman's rank correlation of approximated change and mean score (variants: "
+            f"{len(change)}); at most -0.5",
             None,
             rank := change.corr(better, method="spearman"),
             _verdict([rank <= -0.5]),
@@ -277,8 +284,8 @@ def approximation(evidence: Evidence) -> Iterator[Finding]:
         gaps = _relative(rows["approximate_change"], rows["measured_change"])
         yield Finding(
             "the sum approximates the loss change",
-            f"{rule}: distance from the measured change, relative to it, median of {len(rows)} "
-            f"variants (90th percentile {gaps.quantile(0.9):.2g}); at most 0.05",
+            f"{rule}: distance from the measured change, relative to it, median of all variants "
+            f"(90th percentile {gaps.quantile(0.9):.2g}); at most 0.05",
             None,
             gaps.median(),
             _verdict([gaps.median() <= 0.05]),
@@ -288,8 +295,8 @@ def approximation(evidence: Evidence) -> Iterator[Finding]:
             right = (clear["approximate_change"] * clear["measured_change"] > 0).mean()
             yield Finding(
                 "the sum has the sign of the loss change",
-                f"{rule}: share of {len(clear)} variants whose measured change exceeds its error; "
-                "all",
+                f"{rule}: share of the variants whose measured change exceeds its error (variants: "
+                f"{len(clear)}); all",
                 None,
                 right,
                 _verdict([right == 1]),

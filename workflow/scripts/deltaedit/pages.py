@@ -35,7 +35,10 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     wide = cells.pivot_table(
         index=NAMES, columns="column", values="cell", aggfunc="first", sort=False
     )
-    return wide[columns].reset_index()
+    # A pivot does not keep the order of the variants.
+    return wide.loc[
+        list(table[NAMES].drop_duplicates().itertuples(index=False)), columns
+    ].reset_index()
 
 
 def _cell(value: float, stderr: float, percent: bool) -> str:
