@@ -180,6 +180,7 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             {**DATASET, "fields": {"prompt": 3}},
             "losses.demo_math.data.fields.prompt: got 3, must be the name of a column",
         ),
+        (("losses", "demo_math", "seed"), -1, "losses.demo_math.seed: got -1, must be null"),
         (
             ("losses", "demo_math", "quadrature"),
             "lft",
