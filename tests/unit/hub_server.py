@@ -5,6 +5,12 @@ It answers what huggingface_hub 2.4 asks of the Hub for `model_info` and `hf_hub
     GET       /api/models/{repo}/revision/{revision}?blobs=true   names, sizes and hashes
     HEAD, GET /{repo}/resolve/{revision}/{name}                   one file, or a range of it
     GET       /xet-token                                          where Xet's store is (see `xet`)
+
+and with `kind="datasets"` what datasets 5.2 asks in addition, where /api/datasets/ stands for
+/api/models/ and /datasets/{repo}/ for /{repo}/:
+
+    GET       /api/datasets/{repo}/auth-check                     whether its files are for all
+    GET       /api/datasets/{repo}/tree/{revision}/{folder}       what is in a folder
 """
 
 import hashlib
@@ -33,17 +39,24 @@ def blob_hash(content: bytes) -> str:
 class HubServer:
     """Serve `files` as `repo` at `revision` while the `with` block runs.
 
-    `fault` plans what goes wrong. `requests` lists what was asked. With `refuse = (status, code)`
-    every answer is that refusal. With `hashes = False` the list has no hashes. With `xet = True`
-    large files are offered by Xet's protocol, from a store that has nothing.
+    `kind` is the Hub's word for such repositories, "models" or "datasets". `fault` plans what goes
+    wrong. `requests` lists what was asked. With `refuse = (status, code)` every answer is that
+    refusal, with `gate` every answer but the list of files. With `hashes = False` the list has no
+    hashes. With `xet = True` large files are offered by Xet's protocol, from a store that has
+    nothing.
     """
 
-    def __init__(self, files: dict[str, bytes], revision: str, repo: str) -> None:
+    def __init__(
+        self, files: dict[str, bytes], revision: str, repo: str, kind: str = "models"
+    ) -> None:
         self.files = files
         self.revision = revision
         self.repo = repo
+        self.api = f"/api/{kind}/{repo}"
+        self.resolve = f"{'' if kind == 'models' else f'/{kind}'}/{repo}/resolve/{revision}/"
         self.requests: list[Request] = []
         self.refuse: tuple[int, str] | None = None
+        self.gate: tuple[int, str] | None = None
         self.hashes = True
         self.xet = False
         self._faults: dict[tuple[str, str], tuple[str, float]] = {}
@@ -68,7 +81,7 @@ class HubServer:
 
     def asked(self, method: str, name: str) -> list[Request]:
         """Return the requests of that method for file `name`."""
-        path = f"/{self.repo}/resolve/{self.revision}/{name}"
+        path = self.resolve + name
         return [ask for ask in self.requests if (ask.method, ask.path) == (method, path)]
 
     def listing(self) -> dict:
@@ -83,6 +96,19 @@ class HubServer:
                 entry["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
             siblings.append(entry)
         return {"id": self.repo, "modelId": self.repo, "sha": self.revision, "siblings": siblings}
+
+    def tree(self, folder: str) -> list[dict]:
+        """Return what the Hub says of the files and folders in `folder`."""
+        found = {}
+        for name, content in self.files.items():
+            inner = name.removeprefix(folder)
+            if name.startswith(folder) and "/" in inner:
+                path = folder + inner.split("/")[0]
+                found[path] = {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
+            elif name.startswith(folder):
+                entry = {"type": "file", "path": name, "oid": blob_hash(content)}
+                found[name] = {**entry, "size": len(content)}
+        return list(found.values())
 
     def __enter__(self) -> "HubServer":
         threading.Thread(target=self._http.serve_forever, args=[0.05], daemon=True).start()
@@ -103,10 +129,18 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 self._refuse(404, "")
                 return
             hub.requests.append(Request(self.command, self.path, self.headers.get("Range")))
-            api = f"/api/models/{hub.repo}/revision/"
-            files = f"/{hub.repo}/resolve/{hub.revision}/"
+            api, tree = f"{hub.api}/revision/", f"{hub.api}/tree/{hub.revision}"
+            files = hub.resolve
             if hub.refuse:
                 self._refuse(*hub.refuse)
+            elif hub.gate and not path.startswith(api):
+                self._refuse(*hub.gate)
+            elif path == f"{hub.api}/auth-check":
+                self._send(200, {}, b"")
+            elif path.startswith(tree):
+                folder = f"{path.removeprefix(tree)}/".removeprefix("/")
+                content = json.dumps(hub.tree(folder)).encode()
+                self._send(200, {"Content-Type": "application/json"}, content)
             elif path == "/xet-token":
                 store = {"Cas-Url": hub.url, "Access-Token": "t", "Token-Expiration": "9999999999"}
                 self._send(200, {f"X-Xet-{key}": value for key, value in store.items()}, b"")

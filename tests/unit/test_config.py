@@ -35,6 +35,7 @@ def test_the_default_config_is_right(tmp_path):
 
 
 DARE = ("sweeps", "dare_grid")
+DATASET = {"repo": "org/sums", "revision": "0" * 40, "split": "test"}
 HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
 
 
@@ -153,6 +154,33 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "reduction must be one of 'token', 'example'",
         ),
         (("losses", "demo_math", "data"), "no.jsonl", "losses.demo_math.data: no file 'no.jsonl'"),
+        (("losses", "demo_math", "data"), 3, "losses.demo_math.data: got 3, must be a JSON lines"),
+        (
+            ("losses", "demo_math", "data"),
+            {**DATASET, "splits": "test"},
+            "losses.demo_math.data: unknown key 'splits'. Did you mean 'split'?",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"repo": "org/sums", "revision": "0" * 40},
+            "losses.demo_math.data: 'split' is missing",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {**DATASET, "revision": "main"},
+            "losses.demo_math.data.revision: got 'main', must be the 40 hex digits of a commit",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {**DATASET, "repo": "sums"},
+            "losses.demo_math.data.repo: got 'sums', must be a repository as owner/name",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {**DATASET, "fields": {"prompt": 3}},
+            "losses.demo_math.data.fields.prompt: got 3, must be the name of a column",
+        ),
+        (("losses", "demo_math", "seed"), -1, "losses.demo_math.seed: got -1, must be null"),
         (
             ("losses", "demo_math", "quadrature"),
             ["left", "lft"],
@@ -201,6 +229,13 @@ def test_a_mistake_is_refused_in_one_line(tmp_path, path, value, message):
     assert text.startswith("study.yaml, ")
     assert message in text
     assert "\n" not in text
+
+
+def test_a_dataset_of_the_hub_is_data_of_a_loss(tmp_path):
+    fields = {"prompt": "question", "answer": "answer"}
+    config = changed(("losses", "demo_math", "data"), {**DATASET, "name": "main", "fields": fields})
+    check(config, tmp_path)
+    assert study.fetched(config) == "demo_math"
 
 
 def test_two_sweeps_of_one_name_are_refused(tmp_path):

@@ -198,6 +198,7 @@ def test_preference_training_lowers_the_loss_on_other_words(monkeypatch, tmp_pat
     post, _ = training.fine_tune(tmp_path, "dpo", seed=1)
     rows, params = PREFERENCES["preferences"], dpo.Params(beta=training.DPO_BETA)
     with torch.no_grad():
+        rows = dict(enumerate(rows, start=1))
         [(_, loss)] = dpo.batches(rows, tokenizer, params, len(rows), reference=lambda: base.eval())
         assert loss(base).item() == pytest.approx(math.log(2), abs=1e-6)
         assert loss(post).item() < math.log(2) - 0.05

@@ -281,7 +281,7 @@ def test_revision_that_can_move_is_refused(serve, fetch, files):
         (401, "", "HF_TOKEN"),
         (403, "", "HF_TOKEN"),
         (403, "GatedRepo", "accept the licence"),
-        (404, "RepoNotFound", "no such model"),
+        (404, "RepoNotFound", "no such repository"),
     ],
 )
 def test_refusal_is_one_line_and_not_retried(serve, fetch, files, target, status, code, remedy):

@@ -145,6 +145,14 @@ def test_a_chat_template_stands_for_the_text_that_it_writes(
     assert value(pair[1], found).item() == pytest.approx(value(pair[1], wanted).item(), rel=1e-9)
 
 
+def test_a_row_with_one_answer_too_long_is_left_out_with_both(pair, build):
+    rows = [ROWS[0], {**ROWS[1], "rejected": "lake cave " * 20}, ROWS[2]]
+    found = build(rows, max_length=30, longer="skip", batch_size=1)
+    assert [weight for weight, _ in found] == [0.5, 0.5]
+    wanted = build([ROWS[0], ROWS[2]])
+    assert value(pair[1], found).item() == pytest.approx(value(pair[1], wanted).item(), rel=1e-9)
+
+
 LISTS = [whole_conversations(row) for row in ROWS]
 UNANSWERED = [{**ROWS[0], "rejected": [message("assistant", "red"), message("user", "red")]}]
 

@@ -1,6 +1,8 @@
 """The next-token loss on answers: equal to Hugging Face's own, and to itself in other batches."""
 
 import json
+import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,25 @@ ROWS = [
 ]
 
 
+TEMPLATE = (  # the prompt, the generation prompt " now :", and the answer with its end
+    "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% else %}"
+    " now : {{ m.content }} </s>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %} now :{% endif %}"
+)
+
+
+def as_chat(row):
+    asked, told = ({"role": "user", "content": row["prompt"]}, row["answer"])
+    return {"prompt": [asked], "answer": [{"role": "assistant", "content": told}]}
+
+
+def as_conversation(row):
+    return {"answer": [*as_chat(row)["prompt"], *as_chat(row)["answer"]]}
+
+
+CHATS = [as_chat(row) for row in ROWS]
+
+
 def measure(model, loss):
     return sum(loss_change.measure(model, loss))
 
@@ -27,12 +48,13 @@ def model(tiny_pair):
 
 @pytest.fixture
 def build(tmp_path, tokenizer):
-    def make(rows=ROWS, count=3, batch_size=3, **options):
+    def make(rows=ROWS, count=3, batch_size=3, seed=None, **options):
         data = tmp_path / "rows.jsonl"
         data.write_text(
             "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
         )
         spec = {"kind": "next_token", "options": options, "count": count, "batch_size": batch_size}
+        spec["seed"] = seed
         return losses.build(spec, data, tokenizer)
 
     return make
@@ -80,6 +102,57 @@ def test_only_the_first_count_rows_are_read(model, build):
     )
 
 
+def test_a_seed_draws_rows_from_the_whole_file_and_keeps_their_order(model, build):
+    rows = [{"prompt": f"tom has {n} pens . answer :", "answer": str(n)} for n in range(1, 10)]
+    drawn = random.Random(7).sample(range(9), 4)
+    assert drawn != sorted(drawn) and max(drawn) > 3, "a seed that shows both"
+    wanted = build(rows=[rows[i] for i in sorted(drawn)], count=4, batch_size=2)
+    found = build(rows=rows, count=4, batch_size=2, seed=7)
+    assert loss_change.measure(model, found) == loss_change.measure(model, wanted)
+    others = {measure(model, build(rows=rows, count=4, seed=seed)) for seed in range(5)}
+    assert len(others) > 1
+
+
+def test_longer_rows_are_left_out_and_counted_in_the_log(model, build, caplog):
+    caplog.set_level("INFO", "deltaedit")
+    loss = build(max_length=13, longer="skip", batch_size=1)
+    assert [r.message for r in caplog.records] == [
+        "left out 1 of 3 examples, longer than max_length (13) tokens"
+    ]
+    assert sum(weight for weight, _ in loss) == pytest.approx(1)
+    assert measure(model, loss) == pytest.approx(measure(model, build(ROWS[1:], count=2)))
+    caplog.clear()
+    build(longer="skip")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("form", [dict, as_chat, as_conversation])
+def test_a_chat_template_stands_for_the_text_that_it_writes(
+    model, tokenizer, build, monkeypatch, form
+):
+    wanted = build([{**row, "prompt": f"{row['prompt']} now :"} for row in ROWS])
+    monkeypatch.setattr(tokenizer, "chat_template", TEMPLATE)
+    found = build([form(row) for row in ROWS], chat_template=True)
+    assert measure(model, found) == pytest.approx(measure(model, wanted), rel=1e-6)
+    assert measure(model, build()) != pytest.approx(measure(model, wanted), rel=1e-4)
+
+
+def test_the_model_keeps_no_cache_of_keys_and_values(model, build, monkeypatch):
+    seen, forward = [], model.forward
+    monkeypatch.setattr(model, "forward", lambda **k: seen.append(forward(**k)) or seen[-1])
+    measure(model, build())
+    assert [output.past_key_values for output in seen] == [None]
+
+
+def test_targets_follow_the_logits_of_a_model_split_over_devices(build):
+    def split(input_ids, **_):  # inputs on the first device, logits on another
+        return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 99, device="meta"))
+
+    split.device = torch.device("cpu")
+    surprisals = build()[0][1]
+    assert surprisals(split).device == torch.device("meta")
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
@@ -89,8 +162,14 @@ def test_only_the_first_count_rows_are_read(model, build):
             "line 1 of the loss's data: no text under 'answer'",
         ),
         ([{"question": "a"}] * 3, {}, "no text under 'prompt'"),
+        (["{}\n", "\n"] * 3, {}, "line 1 of the loss's data: no text under 'prompt'"),
+        (["\n", *ROWS[:2], "{}\n"], {}, "line 4 of the loss's data: no text under 'prompt'"),
+        (["{}\n"] * 9, {"seed": 5}, "line 5 of the loss's data"),
+        (ROWS, {"max_length": 2, "longer": "skip"}, "every example of the loss's data is longer"),
+        (CHATS, {}, "list of messages under 'prompt'; set .* chat_template: true"),
+        (CHATS, {"chat_template": True}, "the tokenizer has no chat template"),
         (ROWS[:2], {}, "2 examples, the loss's count asks for 3"),
-        (["{}\n", "nonsense\n", "{}\n"], {}, "example 2: not a JSON object"),
+        (["{}\n", "nonsense\n", "{}\n"], {}, "line 2: not a JSON object"),
         (ROWS, {"max_length": 5}, "raise the loss's option max_length"),
     ],
 )

@@ -89,8 +89,10 @@ def task_files(wildcards):
 
 
 def loss_data(wildcards):
-    """The data file of a loss, from the working folder or the project's."""
+    """The data file of a loss: from the hub, the working folder or the project's."""
     data = config["losses"][wildcards.loss]["data"]
+    if not isinstance(data, str):
+        return f"resources/data/{wildcards.loss}.jsonl"
     return os.path.relpath(configuration.data_file(data, PROJECT))
 
 

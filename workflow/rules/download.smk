@@ -34,3 +34,22 @@ rule download_checkpoint:
         code=code("download_checkpoint.py"),
     script:
         "../scripts/download_checkpoint.py"
+
+
+rule download_data:
+    output:
+        data="resources/data/{loss}.jsonl",
+    log:
+        "logs/download_data/{loss}.log",
+    benchmark:
+        "benchmarks/download_data/{loss}.tsv"
+    wildcard_constraints:
+        loss=study.fetched(config),
+    localrule: True
+    conda:
+        "../../envs/deltaedit.yaml"
+    params:
+        source=lookup(dpath="losses/{loss}/data", within=config),
+        code=code("download_data.py"),
+    script:
+        "../scripts/download_data.py"

@@ -132,7 +132,8 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         with_place(place, losses.parse, loss["kind"], loss["options"])
         for rule in loss["quadrature"]:
             with_place(place, quadrature.rule, rule, loss["intervals"])
-        with_place(f"{place}.data", data_file, loss["data"], root)
+        if isinstance(loss["data"], str):
+            with_place(f"{place}.data", data_file, loss["data"], root)
     for i, run in enumerate(config["runs"]):
         _known(f"runs[{i}].pair", "pair", run["pair"], config["pairs"])
         for noun in ("sweep", "suite", "loss"):

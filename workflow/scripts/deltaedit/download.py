@@ -1,43 +1,26 @@
 """Fetch a checkpoint from the Hugging Face Hub or from a folder, and refuse a damaged one.
 
-huggingface_hub resumes a file within a call when the connection closes or stalls, and repeats the
-question for a file's address (timeouts, network errors, 408, 429, 5xx). Added here, because it does
-neither: the same patience for the list of files, for a connection that is reset, for a 5xx answer
-to the transfer itself and for its Xet client; and a check of each file's content.
+Each file of the Hub is checked against its published hash, which huggingface_hub does not do.
 A killed job starts its unfinished file again, and keeps the finished ones in the user's cache.
 """
 
 import hashlib
-import itertools
 import json
-import logging
 import re
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import OfflineModeIsEnabled
 from safetensors import SafetensorError, safe_open
 
 from deltaedit import provenance
-from deltaedit.errors import UserError
 from deltaedit.files import INDEX, WEIGHTS, link_or_copy, whole_folder
+from deltaedit.hub import Commit, SourceError
 from deltaedit.logs import progress
-
-T = TypeVar("T")
 
 METADATA = (
     *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
@@ -47,12 +30,6 @@ METADATA = (
 )
 SAFE = ("*.safetensors",)
 PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
-
-log = logging.getLogger(__name__)
-
-
-class SourceError(UserError):
-    """A user's mistake or a checkpoint refused; one line that says where, what and what to do."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +57,7 @@ def download(
             reach, a file that is not what was published, a shard that is cut short.
     """
     if source["source"] == "hub":
-        origin = _hub(source["repo"], source["revision"], retries, wait)
+        origin = _hub(Commit(source["repo"], source["revision"], retries=retries, wait=wait))
     elif source["source"] == "path":
         origin = _folder(Path(source["path"]).expanduser())
     else:
@@ -106,21 +83,9 @@ def _folder(path: Path) -> _Origin:
     return _Origin(f"path {path}", names, lambda name: path / name)
 
 
-def _hub(repo: str, revision: str, retries: int, wait: float) -> _Origin:
-    offline = constants.is_offline_mode()
-    where = f"hub {repo}@{revision[:8]}{' (offline, from the cache)' if offline else ''}"
-    page = f"{constants.ENDPOINT}/{repo}"
-    if not re.fullmatch("[0-9a-f]{40}", revision):
-        raise SourceError(
-            f"{where}: revision {revision!r} is not a full commit hash; copy its 40 digits from "
-            f"{page}/commits/main"
-        )
-
-    def patiently(act: Callable[..., T], *args: Any) -> T:
-        return _retried(lambda: act(repo, revision, *args), where, page, retries, wait)
-
-    digests = patiently(_cached if offline else _published)
-    return _Origin(where, digests, lambda name: patiently(_fetch, name, digests[name]))
+def _hub(commit: Commit) -> _Origin:
+    digests = commit.ask(_cached if constants.is_offline_mode() else _published)
+    return _Origin(commit.where, digests, lambda name: commit.ask(_fetch, name, digests[name]))
 
 
 def _published(repo: str, revision: str) -> dict[str, str | None]:
@@ -172,50 +137,6 @@ def _forget(entry: Path) -> None:
         link, entry = entry, entry.parent / entry.readlink()
         link.unlink()
     entry.unlink(missing_ok=True)
-
-
-def _retried(act: Callable[[], T], where: str, page: str, retries: int, wait: float) -> T:
-    """Return `act()`; after a failure that may pass wait, and try again, `retries` times."""
-    for attempt in itertools.count(1):
-        try:
-            return act()
-        except (httpx2.HTTPError, OSError, RuntimeError, ValueError) as raised:
-            # huggingface_hub wraps what went wrong when it asked for a file's address
-            error = (isinstance(raised, LocalEntryNotFoundError) and raised.__cause__) or raised
-            what = " ".join(str(error).split()) or type(error).__name__
-            if attempt > retries or not _may_pass(error):
-                raise SourceError(f"{where}: {_refusal(error, what, page)}") from raised
-            pause = wait * 2 ** (attempt - 1)
-            log.warning("%s: %s; retry %d of %d in %g s", where, what, attempt, retries, pause)
-            time.sleep(pause)
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in (408, 429) or error.response.status_code >= 500
-    if isinstance(error, OfflineModeIsEnabled | httpx2.UnsupportedProtocol | ValueError):
-        return False
-    if isinstance(error, OSError):
-        return error.errno is None  # the machine's own errors have a number, as a full disk has
-    return True  # not connected, or a RuntimeError, which is all that Xet's client raises
-
-
-def _refusal(error: BaseException, what: str, page: str) -> str:
-    """Say in one line what went wrong and what to do."""
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    if isinstance(error, GatedRepoError):
-        return f"gated; accept the licence on {page} and set HF_TOKEN to a token of that account"
-    if isinstance(error, RevisionNotFoundError):
-        return f"no such revision; copy a full commit hash from {page}/commits/main"
-    if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
-        return f"no such model, or not for you; check {page}, and that HF_TOKEN may read it"
-    if isinstance(error, OfflineModeIsEnabled):
-        return "not complete in the cache; unset HF_HUB_OFFLINE, and run again with a connection"
-    if isinstance(error, HFValidationError):
-        return f"{what}; write repo as organisation/name"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{what}; mend it, or set HF_HOME to a folder on a disk with room"
-    return f"{what}; check connection and HF_ENDPOINT and run again: whole files are kept"
 
 
 def _matching(names: Collection[str], patterns: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
 
+NOTHING = "(?!)"  # as a regular expression
 STARTS = {"sft": "pretrained", "sft_early": "pretrained", "dpo": "sft"}  # stages of the demo
 
 
@@ -35,6 +36,12 @@ def source_files(config: Config, pair: str, end: str) -> list[str]:
         files = Path(place["path"]).expanduser().iterdir()
         return sorted(str(file) for file in files if file.suffix in (".safetensors", ".json"))
     return []
+
+
+def fetched(config: Config) -> str:
+    """Return a regular expression of the losses whose data come from the hub."""
+    names = [name for name, loss in config["losses"].items() if not isinstance(loss["data"], str)]
+    return "|".join(names) or NOTHING
 
 
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
@@ -116,7 +123,7 @@ def exported(config: Config, sweep: str) -> list[str]:
 def pattern(config: Config, *, keep: bool) -> str:
     """Return a regular expression of the sweeps that are kept on disk, or of the others."""
     names = [name for name in config["sweeps"] if is_kept(config, name) is keep]
-    return "|".join(names) or "(?!)"  # the latter matches nothing
+    return "|".join(names) or NOTHING
 
 
 def scores(config: Config) -> list[str]:

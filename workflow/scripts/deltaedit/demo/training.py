@@ -136,6 +136,7 @@ def _preference_loss(
     """Return the loss of a step: DPO against the model as it is now."""
     rows = list(islice(language.training_preferences(rng), steps * BATCH))
     params = dpo.Params(beta=DPO_BETA)
+    rows = dict(enumerate(rows, start=1))
     batches = list(dpo.batches(rows, tokenizer, params, BATCH, reference=lambda: model.eval()))
     return lambda step: batches[step][1](model)
 

@@ -2,11 +2,13 @@
 
 A loss module defines `Params`, a frozen keyword-only dataclass of its options, and
 `batches(rows, tokenizer, params, batch_size)`, which yields `(weight, loss)` pairs: `loss(model)`
-is the differentiable mean over one batch, and the weights of all batches sum to one. A loss that
-compares with the base of the pair takes `reference` as well, a function that loads it.
+is the differentiable mean over one batch, and the weights of all batches sum to one. `rows` are the
+examples by their lines in the data. A loss that compares with the base of the pair takes
+`reference` as well, a function that loads it.
 """
 
 import json
+import random
 from collections.abc import Callable, Mapping
 from inspect import signature
 from itertools import islice
@@ -42,10 +44,12 @@ def build(
     tokenizer: Any,
     reference: Callable[[], Any] | None = None,
 ) -> list[tuple[float, Any]]:
-    """Build the parts of a loss from its config: the first `count` lines of `data`, in batches.
+    """Build the parts of a loss from its config: `count` examples of `data`, in batches.
 
     Args:
-        spec: `kind`, `options`, `count` and `batch_size` as in the config.
+        spec: `kind`, `options`, `count`, `seed` and `batch_size` as in the config. The examples
+            are the first of the file, or with a seed drawn from all without replacement; in the
+            file's order either way.
         data: a file of JSON lines.
         tokenizer: the model's own.
         reference: loads the base of the pair; called, and the model let go, only for a loss that
@@ -55,15 +59,24 @@ def build(
         UserError: the file has fewer lines than `count`, or a line that is not a JSON object.
     """
     module, params = parse(spec["kind"], spec["options"])
-    with Path(data).open() as file:
-        lines = list(islice((line for line in file if line.strip()), spec["count"]))
-    if len(lines) < spec["count"]:
-        raise UserError(f"{data}: {len(lines)} examples, the loss's count asks for {spec['count']}")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
-            raise UserError(f"{data}, example {number}: not a JSON object") from None
+    rows = _rows(Path(data), spec["count"], spec.get("seed"))
     sources = {"reference": reference} if takes_reference(spec["kind"]) else {}
     return list(module.batches(rows, tokenizer, params, spec["batch_size"], **sources))
+
+
+def _rows(data: Path, count: int, seed: int | None) -> dict[int, dict[str, Any]]:
+    with data.open(encoding="utf-8") as file:
+        numbered = ((n, line) for n, line in enumerate(file, start=1) if line.strip())
+        lines = list(islice(numbered, count) if seed is None else numbered)
+    if len(lines) < count:
+        raise UserError(f"{data}: {len(lines)} examples, the loss's count asks for {count}")
+    if seed is not None:
+        drawn = sorted(random.Random(seed).sample(range(len(lines)), count))
+        lines = [lines[i] for i in drawn]
+    rows = {}
+    for number, line in lines:
+        try:
+            rows[number] = dict(json.loads(line))
+        except (ValueError, TypeError):
+            raise UserError(f"{data}, line {number}: not a JSON object") from None
+    return rows

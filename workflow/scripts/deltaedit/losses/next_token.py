@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from deltaedit.losses._answers import Answer, check_max_length, encode, surprisals, texts
+from deltaedit.losses._answers import Answer, Encoding, encode, surprisals
 
 if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformers
     from transformers import PreTrainedModel
@@ -17,16 +17,12 @@ if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(Encoding):
     reduction: Literal["token", "example"] = "token"  # mean over answer tokens, or over examples
-    max_length: int = 1024  # tokens of prompt and answer; a longer example is refused
-
-    def __post_init__(self) -> None:
-        check_max_length(self.max_length)
 
 
 def batches(
-    rows: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, params: Params, batch_size: int
+    rows: Mapping[int, Mapping[str, Any]], tokenizer: Tokenizer, params: Params, batch_size: int
 ) -> Iterator[tuple[float, Callable[[PreTrainedModel], Tensor]]]:
     """Yield (weight, loss) per batch; the loss of all rows is the weighted sum.
 
@@ -34,10 +30,10 @@ def batches(
 
     over the N answer tokens of all rows (`reduction: token`), or averaged over each answer first
     and then over rows (`example`). An answer is followed by the end-of-sequence token, which
-    counts as one of its tokens. Prompt and answer are joined by a space.
+    counts as one of its tokens.
 
     Args:
-        rows: each with `prompt` and `answer`.
+        rows: by line in the data, each with `prompt` and `answer`, see `encode`.
         tokenizer: the model's own.
         params: see `Params`.
         batch_size: rows per forward pass.
@@ -47,12 +43,9 @@ def batches(
         batch's mean loss, a scalar in nats per token. The shares sum to one.
 
     Raises:
-        UserError: a row without prompt or answer, or one longer than `max_length`.
+        UserError: see `encode`.
     """
-    answers = []
-    for i, row in enumerate(rows):
-        prompt, answer = texts(i, row, ["prompt", "answer"])
-        answers.append(encode(i, prompt, answer, tokenizer, params.max_length))
+    answers = [answer for (answer,) in encode(rows, ["answer"], tokenizer, params)]
     share = {"token": lambda answer: answer.count, "example": lambda answer: 1}[params.reduction]
     total = sum(map(share, answers))
     for start in range(0, len(answers), batch_size):
