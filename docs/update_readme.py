@@ -1,4 +1,4 @@
-"""Bring README.md up to date with the last `make demo`: its table, its figures, its rule graph.
+"""Bring README.md up to date with the last `make demo`: its tables, its figures, its rule graph.
 
 Run by `make readme`. What stands between a pair of markers `<!-- name -->` is replaced.
 """
@@ -27,13 +27,45 @@ ROWS = {  # label -> (pair, sweep, variant)
 
 
 def accuracies(scores: pd.DataFrame) -> str:
-    """Return the table of `ROWS`, one column per task, in %."""
+    """Return the table of `ROWS`, one column per task of the suite demo, in %."""
+    scores = scores[scores["suite"] == "demo"]
     tasks = list(dict.fromkeys(scores["task"]))
     lines = [f"| | {' | '.join(tasks)} |", "| --- |" + " ---: |" * len(tasks)]
     table = scores.set_index(["pair", "sweep", "variant", "task"])["value"]
     for label, place in ROWS.items():
         values = (f"{100 * table[(*place, task)]:.1f}" for task in tasks)
         lines.append(f"| {label} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def gaps(changes: pd.DataFrame) -> str:
+    """Return how far each quadrature is from the measured change, by method, in % of it.
+
+    A change below 1e-3 nats counts as 1e-3.
+    """
+    rows = changes[changes["method"].notna()]
+    gap = 100 * rows["gap"].abs() / rows["measured_change"].abs().clip(lower=1e-3)
+    rules = list(dict.fromkeys(rows["quadrature"]))
+    lines = [
+        f"| method | variants | {' | '.join(f'{rule}, median | 90th' for rule in rules)} |",
+        "| --- | ---: |" + " ---: | ---: |" * len(rules),
+    ]
+    every = rows.assign(gap=gap, method="all")
+    for method, found in pd.concat([rows.assign(gap=gap), every]).groupby("method", sort=False):
+        by_rule = [found[found["quadrature"] == rule]["gap"] for rule in rules]
+        numbers = (f"{g.median():.2g} | {g.quantile(0.9):.2g}" for g in by_rule)
+        lines.append(f"| {method} | {len(by_rule[0])} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def claims(found: pd.DataFrame) -> str:
+    """Return how often our numbers agree with each claim, over pairs, methods and options."""
+    verdicts = ["agrees", "disagrees", "undecided"]
+    lines = [f"| claim | {' | '.join(verdicts)} |", "| --- |" + " ---: |" * len(verdicts)]
+    found = found[found["verdict"] != "reported"].replace({"verdict": {"partly": "disagrees"}})
+    for claim, rows in found.groupby("claim", sort=False):
+        counts = rows["verdict"].value_counts()
+        lines.append(f"| {claim} | {' | '.join(str(counts.get(v, '')) for v in verdicts)} |")
     return "\n".join(lines)
 
 
@@ -57,9 +89,16 @@ def replace(text: str, name: str, block: str) -> str:
 
 def main() -> None:
     readme = ROOT / "README.md"
-    scores = pd.read_csv(ROOT / "results/tables/scores.csv")
-    text = replace(readme.read_text(), "accuracies", accuracies(scores))
-    readme.write_text(replace(text, "rulegraph", rule_graph()))
+    tables = ROOT / "results/tables"
+    text = readme.read_text()
+    for name, block in (
+        ("accuracies", accuracies(pd.read_csv(tables / "scores.csv"))),
+        ("gaps", gaps(pd.read_csv(tables / "loss_changes.csv"))),
+        ("claims", claims(pd.read_csv(tables / "claims.csv"))),
+        ("rulegraph", rule_graph()),
+    ):
+        text = replace(text, name, block)
+    readme.write_text(text)
     (ROOT / "docs/figures").mkdir(exist_ok=True)
     for figure in FIGURES:
         shutil.copy(ROOT / f"results/figures/{figure}.png", ROOT / f"docs/figures/{figure}.png")

@@ -47,6 +47,16 @@ def test_the_accuracies_are_the_demo_s(update, demo):
             assert numbers[0] == pytest.approx(numbers[1], abs=15), "run make readme"
 
 
+def test_the_gaps_and_claims_are_of_the_demo(update, demo):
+    tables = demo.folder / "results/tables"
+    for name, wanted in (
+        ("gaps", update.gaps(pd.read_csv(tables / "loss_changes.csv"))),
+        ("claims", update.claims(pd.read_csv(tables / "claims.csv"))),
+    ):
+        shown = [[line.split("|")[1] for line in t.splitlines()] for t in (block(name), wanted)]
+        assert shown[0] == shown[1], "run make readme"
+
+
 def test_the_example_study_is_a_right_one(fresh, tmp_path_factory):
     text = README.split("# study.yaml\n")[1].split("```")[0]
     config = yaml.safe_load(text)
