@@ -9,21 +9,24 @@ in float32: in bfloat16 most of a step would be rounded away. A loss is a list o
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deltaedit import quadrature
-from deltaedit.checkpoints import Checkpoint, generator_for
+from deltaedit.checkpoints import Checkpoint, generator_for, torch_dtype
 from deltaedit.errors import UserError
 from deltaedit.parts import part_of
 
 Loss = Sequence[tuple[float, Callable[[nn.Module], Tensor]]]
+RUN = 1 << 19  # entries that are read, moved or multiplied at once: they stay in the cache
 
 
 def measure(model: nn.Module, loss: Loss) -> list[float]:
@@ -40,6 +43,7 @@ def gradient(model: nn.Module, loss: Loss) -> tuple[list[float], dict[str, Tenso
 
     Gradients are float32.
     """
+    check_whole(model)
     model.zero_grad(set_to_none=True)
     losses = [_backward(model, weight, part) for weight, part in loss]
     found = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
@@ -47,7 +51,7 @@ def gradient(model: nn.Module, loss: Loss) -> tuple[list[float], dict[str, Tenso
     return losses, found
 
 
-def slopes(model: nn.Module, loss: Loss, step: Callable[[str], Tensor]) -> dict[str, list[float]]:
+def slopes(model: nn.Module, loss: Loss, step: Callable[..., Tensor]) -> dict[str, list[float]]:
     """Return <grad L, step> per parameter and batch, at the model's present weights.
 
     Each inner product is taken as backward produces the gradient, which is then freed: memory
@@ -57,14 +61,16 @@ def slopes(model: nn.Module, loss: Loss, step: Callable[[str], Tensor]) -> dict[
     Args:
         model: its weights are the point; tied weights are one parameter.
         loss: parts of the loss, one per batch.
-        step: parameter name -> the direction, shape of the parameter.
+        step: `step(name, out=out)` fills `out`, float32 and of the parameter's shape, with the
+            direction and returns it.
     """
     found = {name: [0.0] * len(loss) for name, _ in model.named_parameters()}
-    batch = 0
+    batch, buffers = 0, Buffers(model)
 
     def take(name: str) -> Callable[[Tensor], None]:
         def hook(parameter: Tensor) -> None:
-            found[name][batch] += inner(parameter.grad, step(name).to(parameter.device))
+            direction = step(name, out=buffers.like(parameter))
+            found[name][batch] += inner(parameter.grad, direction)
             parameter.grad = None
 
         return hook
@@ -105,31 +111,124 @@ def standard_error(shares: Sequence[float], weights: Sequence[float]) -> float |
 
 
 def inner(a: Tensor, b: Tensor) -> float:
-    """Return the Frobenius inner product <a, b>, summed in float64."""
-    return (a * b).sum(dtype=torch.float64).item()
+    """Return the Frobenius inner product <a, b>: by runs in float32, these summed in float64."""
+    runs = zip(a.reshape(-1).split(RUN), b.reshape(-1).split(RUN), strict=True)
+    product = torch.empty(min(RUN, a.numel()), device=a.device, dtype=a.dtype)
+    sums = [torch.mul(x, y, out=product[: len(x)]).sum() for x, y in runs]
+    return torch.stack(sums).sum(dtype=torch.float64).item() if sums else 0.0
 
 
-class Segment:
-    """The straight path from W_post (t = 0) to an edited model (t = 1), read tensor by tensor."""
+class Buffers:
+    """Memory for one float32 tensor per device, of any parameter's size: used again and again."""
 
-    def __init__(self, model: nn.Module, post: Checkpoint, edited: Checkpoint) -> None:
-        self.model, self.post, self.edited = model, post, edited
-        missing = [name for name, _ in model.named_parameters() if name not in post.tensors]
-        if missing:
-            raise UserError(
-                f"{post.folder}: the model's parameter {missing[0]!r} has no tensor of that name;"
-                " losses need checkpoints whose names are the model's"
-            )
+    def __init__(self, model: nn.Module) -> None:
+        self._sizes: dict[torch.device, int] = {}
+        for parameter in model.parameters():
+            size = max(self._sizes.get(parameter.device, 0), parameter.numel())
+            self._sizes[parameter.device] = size
+        self._made: dict[torch.device, Tensor] = {}
 
-    def step(self, name: str) -> Tensor:
-        """Return W_edit - W_post of one parameter, float32."""
-        return self.edited.tensor(name).float() - self.post.tensor(name).float()
+    def like(self, parameter: Tensor) -> Tensor:
+        """Return the memory in the shape of a parameter, on its device."""
+        device = parameter.device
+        if device not in self._made:  # at the first gradient, when activations are on the wane
+            self._made[device] = torch.empty(self._sizes[device], device=device)
+        return self._made[device][: parameter.numel()].view(parameter.shape)
+
+
+def check_whole(model: nn.Module) -> None:
+    """Raise UserError if some weights of the model are offloaded, so that they get no gradient."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise UserError(
+            "the model does not fit on the GPUs of the job, and a gradient needs all of its weights"
+            " there; give the job more GPUs or larger ones"
+        )
+
+
+class Line(ABC):
+    """A straight line through W_post (t = 0), along a step that is read run by run."""
+
+    def __init__(self, model: nn.Module, post: Checkpoint) -> None:
+        check_whole(model)
+        self.model, self.post = model, post
+        self._parameters = dict(model.named_parameters())
+        self._check_shapes(post)
+
+    def _check_shapes(self, checkpoint: Checkpoint) -> None:
+        for name, parameter in self._parameters.items():
+            if name not in checkpoint.tensors:
+                raise UserError(
+                    f"{checkpoint.folder}: the model's parameter {name!r} has no tensor of that"
+                    " name; losses need checkpoints whose names are the model's"
+                )
+            if (shape := checkpoint.tensors[name].shape) != tuple(parameter.shape):
+                raise UserError(
+                    f"{checkpoint.folder}: {name!r} is {list(shape)}, in the model"
+                    f" {list(parameter.shape)}"
+                )
+
+    @abstractmethod
+    def _step(self, name: str, start: int, post: Tensor) -> Tensor:
+        """Return the step of a run from entry `start` on, where W_post is `post`; float32."""
+
+    def _place(self, name: str, start: int, t: float, out: Tensor) -> None:
+        """Fill `out` with a run of the weights at `t`."""
+        read(self.post, name, start, out)
+        if t:
+            out.add_(self._step(name, start, out), alpha=t)
+
+    def step(self, name: str, out: Tensor | None = None) -> Tensor:
+        """Return the step of one parameter, float32, in `out` if that is given."""
+        if out is None:
+            out = torch.empty_like(self._parameters[name], dtype=torch.float32, requires_grad=False)
+        for start, run in runs(out):
+            read(self.post, name, start, run)
+            run.copy_(self._step(name, start, run))
+        return out
 
     def move_to(self, t: float) -> None:
-        """Set the model's weights to W_post + t (W_edit - W_post)."""
+        """Set the model's weights to W_post + t * step, in place."""
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(self.post.tensor(name).float() + t * self.step(name))
+            for name, parameter in self._parameters.items():
+                for start, run in runs(parameter):
+                    self._place(name, start, t, run)
+
+
+def runs(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first entry and a view of each run of a tensor."""
+    for i, run in enumerate(tensor.view(-1).split(RUN)):
+        yield i * RUN, run
+
+
+def read(checkpoint: Checkpoint, name: str, start: int, out: Tensor) -> None:
+    """Fill `out` with the entries of the tensor `name` from `start` on, converted to its type."""
+    if not len(out):
+        return
+    info = checkpoint.tensors[name]
+    raw = np.empty(len(out) * info.itemsize, np.uint8)
+    checkpoint.read(name, start, raw)
+    # As stored to the device, and converted there.
+    out.copy_(torch.from_numpy(raw).view(torch_dtype(info.dtype)).to(out.device))
+
+
+class Segment(Line):
+    """The straight path from W_post (t = 0) to an edited model (t = 1)."""
+
+    def __init__(self, model: nn.Module, post: Checkpoint, edited: Checkpoint) -> None:
+        super().__init__(model, post)
+        self.edited = edited
+        self._check_shapes(edited)
+
+    def _step(self, name: str, start: int, post: Tensor) -> Tensor:
+        edited = torch.empty_like(post)
+        read(self.edited, name, start, edited)
+        return edited.sub_(post)
+
+    def _place(self, name: str, start: int, t: float, out: Tensor) -> None:
+        if t == 1:  # to the bit
+            read(self.edited, name, start, out)
+        else:
+            super()._place(name, start, t, out)
 
 
 class Start:
@@ -141,11 +240,13 @@ class Start:
 
     def slopes(self, segment: Segment) -> dict[str, float]:
         """Return <grad L(W_post), step> per parameter; a parameter without gradient gives 0."""
-        known = self._gradient.tensors
-        return {
-            name: inner(self._gradient.tensor(name), segment.step(name)) if name in known else 0.0
-            for name, _ in segment.model.named_parameters()
-        }
+        found, buffers = {}, Buffers(segment.model)
+        for name, parameter in segment.model.named_parameters():
+            found[name] = 0.0
+            if name in self._gradient.tensors:
+                step = segment.step(name, out=buffers.like(parameter))
+                found[name] = inner(self._gradient.tensor(name).to(step.device), step)
+        return found
 
 
 @dataclass(frozen=True)
@@ -225,27 +326,21 @@ def rows(
             }
 
 
-class Probe:
-    """A path through W_post along the delta, the sign of each entry drawn anew."""
+class Probe(Line):
+    """A line through W_post along the delta, the sign of each entry drawn anew."""
 
     def __init__(self, model: nn.Module, base: Checkpoint, post: Checkpoint, seed: int) -> None:
-        self.model, self.base, self.post, self.seed = model, base, post, seed
+        super().__init__(model, post)
+        self.base, self.seed = base, seed
 
-    def step(self, name: str) -> Tensor:
-        """Return z * (W_post - W_base) of one parameter, z = +1 or -1, float32."""
-        post = self.post.tensor(name).float()
-        delta = post.clone()
-        base = self.base.tensor(name).float()
-        delta[: len(base)] -= base
-        delta[len(base) :] = 0  # rows that base lacks are not edited
-        signs = generator_for(self.seed, name).uniform(delta.numel()) < 0.5
-        return torch.where(torch.from_numpy(signs).reshape(delta.shape), delta, -delta)
-
-    def move_to(self, t: float) -> None:
-        """Set the model's weights to W_post + t * step."""
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(self.post.tensor(name).float() + t * self.step(name))
+    def _step(self, name: str, start: int, post: Tensor) -> Tensor:
+        """Return z * (W_post - W_base) of a run, z = +1 or -1, float32."""
+        known = min(max(self.base.tensors[name].size - start, 0), len(post))
+        delta = torch.zeros_like(post)  # rows that base lacks are not edited
+        read(self.base, name, start, delta[:known])
+        torch.sub(post[:known], delta[:known], out=delta[:known])
+        signs = generator_for(self.seed, name).uniform(len(post), start) < 0.5
+        return torch.where(torch.from_numpy(signs).to(post.device), delta, -delta)
 
 
 def curvature(probe: Probe, loss: Loss, h: float = 0.1) -> float:
