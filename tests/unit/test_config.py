@@ -154,6 +154,12 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
         ),
         (("losses", "demo_math", "data"), "no.jsonl", "losses.demo_math.data: no file 'no.jsonl'"),
         (
+            ("losses", "demo_math", "autocast"),
+            "float16",
+            "losses.demo_math.autocast: unknown value 'float16'. Did you mean 'bfloat16'? Known:"
+            " bfloat16, null",
+        ),
+        (
             ("losses", "demo_math", "quadrature"),
             "lft",
             "losses.demo_math.quadrature: unknown value 'lft'",
