@@ -67,7 +67,7 @@ def test_checkpointing_changes_the_memory_and_not_the_slopes(pair, loss):
 
 def test_a_model_without_layers_to_checkpoint_is_refused(pair, monkeypatch):
     monkeypatch.setattr(models, "GradientCheckpointingLayer", torch.nn.Conv3d)
-    with pytest.raises(UserError, match="^LlamaForCausalLM has no layers that .* false$"):
+    with pytest.raises(UserError, match=r"^LlamaForCausalLM has no layers that .* false$"):
         models.load_for_loss(pair[1], PLAIN | {"gradient_checkpointing": True})
 
 
@@ -118,7 +118,7 @@ def test_a_model_that_is_offloaded_is_refused(pair, loss):
     model = models.load_causal_lm(pair[1], torch.float32)
     model = accelerate.cpu_offload(model, torch.device("cpu"))
     base, post = map(Checkpoint, pair)
-    refused = pytest.raises(UserError, match="^the model does not fit on the GPUs of the job.*$")
+    refused = pytest.raises(UserError, match=r"^the model does not fit on the GPUs of the job.*$")
     with refused:
         loss_change.Segment(model, post, base)
     with refused:

@@ -26,7 +26,7 @@ from deltaedit.errors import UserError
 from deltaedit.parts import part_of
 
 Loss = Sequence[tuple[float, Callable[[nn.Module], Tensor]]]
-RUN = 1 << 19  # entries that are read, moved or multiplied at once: they stay in the cache
+RUN = 1 << 20  # entries that are read, moved or multiplied at once: they stay in the cache
 
 
 def measure(model: nn.Module, loss: Loss) -> list[float]:
@@ -55,22 +55,20 @@ def slopes(model: nn.Module, loss: Loss, step: Callable[..., Tensor]) -> dict[st
     """Return <grad L, step> per parameter and batch, at the model's present weights.
 
     Each inner product is taken as backward produces the gradient, which is then freed: memory
-    holds one tensor's gradient at a time. Products are summed in float64; those of all batches add
-    up to the slope.
+    holds one tensor's gradient and a run of the step at a time. The products of all batches add up
+    to the slope.
 
     Args:
         model: its weights are the point; tied weights are one parameter.
         loss: parts of the loss, one per batch.
-        step: `step(name, out=out)` fills `out`, float32 and of the parameter's shape, with the
-            direction and returns it.
+        step: the direction, see `along`.
     """
     found = {name: [0.0] * len(loss) for name, _ in model.named_parameters()}
-    batch, buffers = 0, Buffers(model)
+    batch = 0
 
     def take(name: str) -> Callable[[Tensor], None]:
         def hook(parameter: Tensor) -> None:
-            direction = step(name, out=buffers.like(parameter))
-            found[name][batch] += inner(parameter.grad, direction)
+            found[name][batch] += along(step, name, parameter.grad)
             parameter.grad = None
 
         return hook
@@ -110,30 +108,20 @@ def standard_error(shares: Sequence[float], weights: Sequence[float]) -> float |
     return sqrt(count / (count - 1) * spread)
 
 
-def inner(a: Tensor, b: Tensor) -> float:
-    """Return the Frobenius inner product <a, b>: by runs in float32, these summed in float64."""
-    runs = zip(a.reshape(-1).split(RUN), b.reshape(-1).split(RUN), strict=True)
-    product = torch.empty(min(RUN, a.numel()), device=a.device, dtype=a.dtype)
-    sums = [torch.mul(x, y, out=product[: len(x)]).sum() for x, y in runs]
-    return torch.stack(sums).sum(dtype=torch.float64).item() if sums else 0.0
+def along(step: Callable[..., Tensor], name: str, gradient: Tensor) -> float:
+    """Return <gradient, step>: run by run in float32, these products summed in float64.
 
-
-class Buffers:
-    """Memory for one float32 tensor per device, of any parameter's size: used again and again."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._sizes: dict[torch.device, int] = {}
-        for parameter in model.parameters():
-            size = max(self._sizes.get(parameter.device, 0), parameter.numel())
-            self._sizes[parameter.device] = size
-        self._made: dict[torch.device, Tensor] = {}
-
-    def like(self, parameter: Tensor) -> Tensor:
-        """Return the memory in the shape of a parameter, on its device."""
-        device = parameter.device
-        if device not in self._made:  # at the first gradient, when activations are on the wane
-            self._made[device] = torch.empty(self._sizes[device], device=device)
-        return self._made[device][: parameter.numel()].view(parameter.shape)
+    Args:
+        step: `step(name, start, out)` fills `out`, float32, with the entries of the step of a
+            parameter from `start` on, and returns it.
+        name: the parameter's.
+        gradient: of its shape; the products are taken on its device.
+    """
+    flat, sums = gradient.reshape(-1), []
+    space = torch.empty(min(RUN, len(flat)), device=gradient.device)
+    for start, run in runs(flat):
+        sums.append(step(name, start, space[: len(run)]).mul_(run).sum())
+    return torch.stack(sums).sum(dtype=torch.float64).item()
 
 
 def check_whole(model: nn.Module) -> None:
@@ -177,14 +165,16 @@ class Line(ABC):
         if t:
             out.add_(self._step(name, start, out), alpha=t)
 
-    def step(self, name: str, out: Tensor | None = None) -> Tensor:
-        """Return the step of one parameter, float32, in `out` if that is given."""
+    def step(self, name: str, start: int = 0, out: Tensor | None = None) -> Tensor:
+        """Return the step of one parameter, float32; with `out` a run of it from `start` on."""
         if out is None:
-            out = torch.empty_like(self._parameters[name], dtype=torch.float32, requires_grad=False)
-        for start, run in runs(out):
-            read(self.post, name, start, run)
-            run.copy_(self._step(name, start, run))
-        return out
+            whole = torch.empty_like(self._parameters[name], dtype=torch.float32)
+            with torch.no_grad():
+                for start, run in runs(whole):
+                    self.step(name, start, run)
+            return whole
+        read(self.post, name, start, out)
+        return out.copy_(self._step(name, start, out))
 
     def move_to(self, t: float) -> None:
         """Set the model's weights to W_post + t * step, in place."""
@@ -240,13 +230,13 @@ class Start:
 
     def slopes(self, segment: Segment) -> dict[str, float]:
         """Return <grad L(W_post), step> per parameter; a parameter without gradient gives 0."""
-        found, buffers = {}, Buffers(segment.model)
-        for name, parameter in segment.model.named_parameters():
-            found[name] = 0.0
-            if name in self._gradient.tensors:
-                step = segment.step(name, out=buffers.like(parameter))
-                found[name] = inner(self._gradient.tensor(name).to(step.device), step)
-        return found
+        known = self._gradient.tensors
+        return {
+            name: along(segment.step, name, self._gradient.tensor(name).to(parameter.device))
+            if name in known
+            else 0.0
+            for name, parameter in segment.model.named_parameters()
+        }
 
 
 @dataclass(frozen=True)
