@@ -28,7 +28,7 @@ Cell = edit_benchmark.Cell
 MIB = 1 << 20
 DARE = {"method": "dare", "grid": [{"drop_rate": 0.5}]}
 NODES = (0.2, 0.4, 0.6, 0.8)  # of the left rule with C = 5, beside 0
-TIMES = "batches, node s, passes s, node / passes, node CPU s, passes CPU s, node / passes, CPU"
+TIMES = "batches, node s, passes s, node / passes, node CPU s, passes CPU s, CPU ratio"
 PEAKS = "way, weights MiB, and activations MiB, node MiB, node / weights and activations"
 SWEEPS = "variants, every node s, c = 0 shared s, shared / every, by counting nodes"
 WAYS = {"ours": 1.3, "gradients kept": None, "gradients, post and step kept": None}  # at most
