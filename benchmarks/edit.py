@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -191,8 +191,8 @@ class Measured(NamedTuple):
 
 
 def run(task: Task, **arguments: Any) -> Measured:
-    """Run a function of this file in a process of its own."""
-    command = [sys.executable, __file__, task.__name__, json.dumps(arguments)]
+    """Run a function of a file such as this one in a process of its own."""
+    command = [sys.executable, task.__code__.co_filename, task.__name__, json.dumps(arguments)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         said = child.stdout.read() if child.stdout else ""
@@ -289,10 +289,14 @@ def main() -> None:
     for method in {name.split("-")[0] for name in names} - {"low_rank"}:
         write(args, edit, "tiny", method=method, grid=[METHODS[method][1]])  # compiles
     print(f"`python {' '.join(sys.argv)}`\n\n{facts(args.mergekit)}")
+    tell(row for name in names * args.runs for row in rows(args, name))
+
+
+def tell(rounds: Iterable[tuple[str, str, list[Cell]]]) -> None:
+    """Print a table for each head, with a row for each label."""
     tables: dict[str, dict[str, list[Any]]] = {}
-    for name in names * args.runs:
-        for head, label, cells in rows(args, name):
-            tables.setdefault(head, {}).setdefault(label, []).append(cells)
+    for head, label, cells in rounds:
+        tables.setdefault(head, {}).setdefault(label, []).append(cells)
     for head, lines in tables.items():
         print(f"\n| {head.replace(', ', ' | ')} |\n|{' --- |' * (head.count(',') + 1)}")
         for label, found in lines.items():

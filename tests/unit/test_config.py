@@ -182,6 +182,12 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
         ),
         (("losses", "demo_math", "seed"), -1, "losses.demo_math.seed: got -1, must be null"),
         (
+            ("losses", "demo_math", "autocast"),
+            "float16",
+            "losses.demo_math.autocast: unknown value 'float16'. Did you mean 'bfloat16'? Known:"
+            " bfloat16, null",
+        ),
+        (
             ("losses", "demo_math", "quadrature"),
             ["left", "lft"],
             "losses.demo_math.quadrature[1]: unknown value 'lft'",

@@ -136,9 +136,9 @@ def test_only_one_gradient_lives_at_a_time(setup):
     model, segment, _ = setup()
     alive = []
 
-    def step(name):
+    def step(name, start, out):
         alive.append(sum(p.grad is not None for p in model.parameters()))
-        return segment.step(name)
+        return segment.step(name, start, out)
 
     loss_change.slopes(model, LOSS, step)
     assert max(alive) == 1
@@ -148,6 +148,117 @@ def test_a_model_whose_names_are_not_the_checkpoint_s_is_refused(setup, tmp_path
     _, segment, _ = setup()
     with pytest.raises(ValueError, match="parameter 'weight' has no tensor of that name"):
         loss_change.Segment(nn.Linear(2, 2), segment.post, segment.edited)
+
+
+def test_a_checkpoint_of_other_shapes_is_refused(setup, tmp_path):
+    model, segment, _ = setup()
+    (tmp_path / "long").mkdir()
+    save_file({"a": torch.zeros(6), "b": torch.zeros(3)}, tmp_path / "long" / "model.safetensors")
+    with pytest.raises(ValueError, match=r"long: 'a' is \[6\], in the model \[5\]$"):
+        loss_change.Segment(model, segment.post, Checkpoint(tmp_path / "long"))
+
+
+class Linear(nn.Module):
+    """L(w) = sum_i w_i, in float64."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.w = nn.Parameter(weights)
+
+    def forward(self):
+        return self.w.double().sum()
+
+
+@pytest.fixture
+def between(tmp_path):
+    """Return a function that makes the segment of a Linear from weights to others."""
+
+    def make(post, edited):
+        for end, weights in (("post", post), ("edited", edited)):
+            (tmp_path / end).mkdir()
+            save_file({"w": weights}, tmp_path / end / "model.safetensors")
+        ends = (Checkpoint(tmp_path / end) for end in ("post", "edited"))
+        return loss_change.Segment(Linear(torch.zeros(len(post))), *ends)
+
+    return make
+
+
+def test_both_ends_are_met_to_the_bit(between):
+    post, edited = torch.tensor([1e8, 1.1, -3e-9]), torch.tensor([1.1, 1e-8, 3.3])
+    assert not torch.equal(post + (edited - post), edited), (
+        "a case in which arithmetic is not exact"
+    )
+    segment = between(post, edited)
+    for t, end in ((1.0, edited), (0.0, post)):
+        segment.move_to(t)
+        assert torch.equal(segment.model.w, end)
+
+
+def test_rounding_to_bfloat16_turns_the_sign_of_a_loss_change_that_float32_has_right(between):
+    spacing = 2.0**-13  # of bfloat16 between 2^-6 and 2^-5: 1.2e-4, the size of a delta
+    post = torch.full((3,), 0.02).bfloat16().float()
+    edited = post + spacing * torch.tensor([0.4, 0.4, -0.6])  # the loss rises by 0.2 spacings
+    segment = between(post, edited)
+    for t in (0.2, 1.0):
+        segment.move_to(t)
+        ours = (segment.model() - post.double().sum()).item()
+        assert ours == pytest.approx(0.2 * t * spacing, rel=1e-3)
+        by_batch = loss_change.slopes(segment.model, LOSS, segment.step)
+        assert sum(by_batch["w"]) == pytest.approx(0.2 * spacing, rel=1e-3)
+    rounded = (edited.bfloat16() - post).double().sum().item()
+    assert rounded == -spacing, "two steps of 0.4 are lost, the one of -0.6 becomes a whole one"
+    halfway = post + 0.5 * (edited - post)
+    assert torch.equal(halfway.bfloat16().float(), post), "of smaller steps nothing is left"
+
+
+def test_inner_products_are_those_of_float64():
+    def inner(a, b):
+        def step(name, start, out):
+            return out.copy_(b.reshape(-1)[start : start + len(out)])
+
+        return loss_change.along(step, "w", a)
+
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(1500, 1000, generator=draw) for _ in range(2))
+    assert inner(a, b) == pytest.approx((a.double() * b.double()).sum().item(), rel=1e-6)
+    b = b.reshape(1000, 1500)
+    assert inner(a.T, b) == pytest.approx((a.T.double() * b.double()).sum().item(), rel=1e-6)
+    ones = torch.ones(40_000_000)  # a sum in float32, one after the other, ends at 2^24
+    assert inner(ones, ones) == 40_000_000
+
+
+def test_neither_steps_nor_weights_depend_on_the_runs(language, monkeypatch):
+    segment, loss, start = language()
+    probe = loss_change.Probe(segment.model, segment.edited, segment.post, seed=0)
+
+    def found():
+        seen = []
+        for line in (segment, probe):
+            seen += [line.step(name) for name in line.post.tensors]
+            line.move_to(0.4)
+            seen += [p.detach().clone() for p in line.model.parameters()]
+        return seen, loss_change.slopes(segment.model, loss, segment.step), start.slopes(segment)
+
+    tensors, at_node, at_start = found()
+    monkeypatch.setattr(loss_change, "RUN", 7)
+    again, at_node_again, at_start_again = found()
+    assert all(map(torch.equal, tensors, again))
+    assert at_start_again == pytest.approx(at_start, rel=1e-5, abs=1e-9)
+    for name, shares in at_node.items():
+        assert at_node_again[name] == pytest.approx(shares, rel=1e-5, abs=1e-9)
+
+
+def test_a_probe_leaves_the_rows_that_base_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(loss_change, "RUN", 4)
+    base, post = torch.rand(3, 2), torch.rand(5, 2)
+    model = nn.Linear(2, 5, bias=False)
+    for end, weight in (("base", base), ("post", post)):
+        (tmp_path / end).mkdir()
+        save_file({"weight": weight}, tmp_path / end / "model.safetensors")
+    ends = (Checkpoint(tmp_path / end) for end in ("base", "post"))
+    step = loss_change.Probe(model, *ends, seed=0).step("weight")
+    assert torch.equal(step[:3].abs(), (post[:3] - base).abs())
+    assert not step[3:].any()
 
 
 def test_the_standard_error_is_that_of_a_mean_of_batches():

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from deltaedit import digest, loss_change, losses, memo, models, provenance, results
 from deltaedit.checkpoints import Checkpoint, content_digest
 
@@ -26,10 +24,10 @@ def approximate_loss(
     kept: str,
     made_with: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    reference = partial(models.load_causal_lm, Path(base), torch.float32)
+    reference = partial(models.load_for_loss, Path(base), spec)
     # Before the model is loaded: a reference has left memory by then.
     loss = losses.build(spec, data, models.load_tokenizer(Path(post)), reference)
-    model = models.load_causal_lm(Path(post), torch.float32)
+    model = models.load_for_loss(Path(post), spec)
     start, origin = loss_change.Start(Path(gradient)), Checkpoint(post)
 
     def measure(folder: str) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from deltaedit import files, loss_change, losses, models, provenance
@@ -19,10 +18,10 @@ from deltaedit import files, loss_change, losses, models, provenance
 def compute_gradient(
     base: str, post: str, data: str, spec: Mapping[str, Any], record: Mapping[str, Any], target: str
 ) -> None:
-    reference = partial(models.load_causal_lm, Path(base), torch.float32)
+    reference = partial(models.load_for_loss, Path(base), spec)
     # Before the model is loaded: a reference has left memory by then.
     loss = losses.build(spec, data, models.load_tokenizer(Path(post)), reference)
-    model = models.load_causal_lm(Path(post), torch.float32)
+    model = models.load_for_loss(Path(post), spec)
     losses_post, gradient = loss_change.gradient(model, loss)
     with files.whole_folder(target) as folder:
         save_file(gradient, folder / "gradient.safetensors")

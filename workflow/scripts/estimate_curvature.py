@@ -10,8 +10,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import torch
-
 from deltaedit import files, loss_change, losses, models, provenance
 from deltaedit.checkpoints import Checkpoint
 
@@ -21,10 +19,10 @@ PROBES = 8  # draws of random signs; two gradients each
 def estimate_curvature(
     base: str, post: str, data: str, spec: Mapping[str, Any], seed: int
 ) -> dict[str, float]:
-    reference = partial(models.load_causal_lm, Path(base), torch.float32)
+    reference = partial(models.load_for_loss, Path(base), spec)
     # Before the model is loaded: a reference has left memory by then.
     loss = losses.build(spec, data, models.load_tokenizer(Path(post)), reference)
-    model = models.load_causal_lm(Path(post), torch.float32)
+    model = models.load_for_loss(Path(post), spec)
     ends = Checkpoint(base), Checkpoint(post)
     draws = [
         loss_change.curvature(loss_change.Probe(model, *ends, seed + i), loss)

@@ -95,7 +95,7 @@ def _in_one_line(error: ValidationError) -> str:
             missing = next(key for key in error.validator_value if key not in found)
             return f"{place}: {missing!r} is missing"
         case "enum":
-            known = map(str, error.validator_value)
+            known = ("null" if value is None else str(value) for value in error.validator_value)
             return f"{place}: {registry.unknown('value', found, known)}"
         case "not":
             return f"{place}: the name {found!r} is reserved"

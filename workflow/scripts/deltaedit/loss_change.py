@@ -9,21 +9,24 @@ in float32: in bfloat16 most of a step would be rounded away. A loss is a list o
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from deltaedit import quadrature
-from deltaedit.checkpoints import Checkpoint, generator_for
+from deltaedit.checkpoints import Checkpoint, generator_for, torch_dtype
 from deltaedit.errors import UserError
 from deltaedit.parts import part_of
 
 Loss = Sequence[tuple[float, Callable[[nn.Module], Tensor]]]
+RUN = 1 << 20  # entries that are read, moved or multiplied at once: they stay in the cache
 
 
 def measure(model: nn.Module, loss: Loss) -> list[float]:
@@ -40,6 +43,7 @@ def gradient(model: nn.Module, loss: Loss) -> tuple[list[float], dict[str, Tenso
 
     Gradients are float32.
     """
+    check_whole(model)
     model.zero_grad(set_to_none=True)
     losses = [_backward(model, weight, part) for weight, part in loss]
     found = {name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None}
@@ -47,24 +51,24 @@ def gradient(model: nn.Module, loss: Loss) -> tuple[list[float], dict[str, Tenso
     return losses, found
 
 
-def slopes(model: nn.Module, loss: Loss, step: Callable[[str], Tensor]) -> dict[str, list[float]]:
+def slopes(model: nn.Module, loss: Loss, step: Callable[..., Tensor]) -> dict[str, list[float]]:
     """Return <grad L, step> per parameter and batch, at the model's present weights.
 
     Each inner product is taken as backward produces the gradient, which is then freed: memory
-    holds one tensor's gradient at a time. Products are summed in float64; those of all batches add
-    up to the slope.
+    holds one tensor's gradient and a run of the step at a time. The products of all batches add up
+    to the slope.
 
     Args:
         model: its weights are the point; tied weights are one parameter.
         loss: parts of the loss, one per batch.
-        step: parameter name -> the direction, shape of the parameter.
+        step: the direction, see `along`.
     """
     found = {name: [0.0] * len(loss) for name, _ in model.named_parameters()}
     batch = 0
 
     def take(name: str) -> Callable[[Tensor], None]:
         def hook(parameter: Tensor) -> None:
-            found[name][batch] += inner(parameter.grad, step(name).to(parameter.device))
+            found[name][batch] += along(step, name, parameter.grad)
             parameter.grad = None
 
         return hook
@@ -104,32 +108,117 @@ def standard_error(shares: Sequence[float], weights: Sequence[float]) -> float |
     return sqrt(count / (count - 1) * spread)
 
 
-def inner(a: Tensor, b: Tensor) -> float:
-    """Return the Frobenius inner product <a, b>, summed in float64."""
-    return (a * b).sum(dtype=torch.float64).item()
+def along(step: Callable[..., Tensor], name: str, gradient: Tensor) -> float:
+    """Return <gradient, step>: run by run in float32, these products summed in float64.
+
+    Args:
+        step: `step(name, start, out)` fills `out`, float32, with the entries of the step of a
+            parameter from `start` on, and returns it.
+        name: the parameter's.
+        gradient: of its shape; the products are taken on its device.
+    """
+    flat, sums = gradient.reshape(-1), []
+    space = torch.empty(min(RUN, len(flat)), device=gradient.device)
+    for start, run in runs(flat):
+        sums.append(step(name, start, space[: len(run)]).mul_(run).sum())
+    return torch.stack(sums).sum(dtype=torch.float64).item()
 
 
-class Segment:
-    """The straight path from W_post (t = 0) to an edited model (t = 1), read tensor by tensor."""
+def check_whole(model: nn.Module) -> None:
+    """Raise UserError if some weights of the model are offloaded, so that they get no gradient."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise UserError(
+            "the model does not fit on the GPUs of the job, and a gradient needs all of its weights"
+            " there; give the job more GPUs or larger ones"
+        )
 
-    def __init__(self, model: nn.Module, post: Checkpoint, edited: Checkpoint) -> None:
-        self.model, self.post, self.edited = model, post, edited
-        missing = [name for name, _ in model.named_parameters() if name not in post.tensors]
-        if missing:
-            raise UserError(
-                f"{post.folder}: the model's parameter {missing[0]!r} has no tensor of that name;"
-                " losses need checkpoints whose names are the model's"
-            )
 
-    def step(self, name: str) -> Tensor:
-        """Return W_edit - W_post of one parameter, float32."""
-        return self.edited.tensor(name).float() - self.post.tensor(name).float()
+class Line(ABC):
+    """A straight line through W_post (t = 0), along a step that is read run by run."""
+
+    def __init__(self, model: nn.Module, post: Checkpoint) -> None:
+        check_whole(model)
+        self.model, self.post = model, post
+        self._parameters = dict(model.named_parameters())
+        self._check_shapes(post)
+
+    def _check_shapes(self, checkpoint: Checkpoint) -> None:
+        for name, parameter in self._parameters.items():
+            if name not in checkpoint.tensors:
+                raise UserError(
+                    f"{checkpoint.folder}: the model's parameter {name!r} has no tensor of that"
+                    " name; losses need checkpoints whose names are the model's"
+                )
+            if (shape := checkpoint.tensors[name].shape) != tuple(parameter.shape):
+                raise UserError(
+                    f"{checkpoint.folder}: {name!r} is {list(shape)}, in the model"
+                    f" {list(parameter.shape)}"
+                )
+
+    @abstractmethod
+    def _step(self, name: str, start: int, post: Tensor) -> Tensor:
+        """Return the step of a run from entry `start` on, where W_post is `post`; float32."""
+
+    def _place(self, name: str, start: int, t: float, out: Tensor) -> None:
+        """Fill `out` with a run of the weights at `t`."""
+        read(self.post, name, start, out)
+        if t:
+            out.add_(self._step(name, start, out), alpha=t)
+
+    def step(self, name: str, start: int = 0, out: Tensor | None = None) -> Tensor:
+        """Return the step of one parameter, float32; with `out` a run of it from `start` on."""
+        if out is None:
+            whole = torch.empty_like(self._parameters[name], dtype=torch.float32)
+            with torch.no_grad():
+                for start, run in runs(whole):
+                    self.step(name, start, run)
+            return whole
+        read(self.post, name, start, out)
+        return out.copy_(self._step(name, start, out))
 
     def move_to(self, t: float) -> None:
-        """Set the model's weights to W_post + t (W_edit - W_post)."""
+        """Set the model's weights to W_post + t * step, in place."""
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(self.post.tensor(name).float() + t * self.step(name))
+            for name, parameter in self._parameters.items():
+                for start, run in runs(parameter):
+                    self._place(name, start, t, run)
+
+
+def runs(tensor: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield the first entry and a view of each run of a tensor."""
+    for i, run in enumerate(tensor.view(-1).split(RUN)):
+        yield i * RUN, run
+
+
+def read(checkpoint: Checkpoint, name: str, start: int, out: Tensor) -> None:
+    """Fill `out` with the entries of the tensor `name` from `start` on, converted to its type."""
+    if not len(out):
+        return
+    info = checkpoint.tensors[name]
+    raw = np.empty(len(out) * info.itemsize, np.uint8)
+    checkpoint.read(name, start, raw)
+    # As stored to the device, and converted there.
+    out.copy_(torch.from_numpy(raw).view(torch_dtype(info.dtype)).to(out.device))
+
+
+class Segment(Line):
+    """The straight path from W_post (t = 0) to an edited model (t = 1)."""
+
+    def __init__(self, model: nn.Module, post: Checkpoint, edited: Checkpoint) -> None:
+        super().__init__(model, post)
+        self.edited = edited
+        self._check_shapes(edited)
+
+    def _step(self, name: str, start: int, post: Tensor) -> Tensor:
+        edited = torch.empty_like(post)
+        read(self.edited, name, start, edited)
+        return edited.sub_(post)
+
+    def _place(self, name: str, start: int, t: float, out: Tensor) -> None:
+        if t == 1:  # to the bit
+            read(self.edited, name, start, out)
+        else:
+            super()._place(name, start, t, out)
 
 
 class Start:
@@ -143,8 +232,10 @@ class Start:
         """Return <grad L(W_post), step> per parameter; a parameter without gradient gives 0."""
         known = self._gradient.tensors
         return {
-            name: inner(self._gradient.tensor(name), segment.step(name)) if name in known else 0.0
-            for name, _ in segment.model.named_parameters()
+            name: along(segment.step, name, self._gradient.tensor(name).to(parameter.device))
+            if name in known
+            else 0.0
+            for name, parameter in segment.model.named_parameters()
         }
 
 
@@ -232,27 +323,21 @@ def _by_batch(walked: Walk, weights: Mapping[float, float]) -> list[float]:
     return [sum(batch) for batch in zip(*slopes, strict=True)]
 
 
-class Probe:
-    """A path through W_post along the delta, the sign of each entry drawn anew."""
+class Probe(Line):
+    """A line through W_post along the delta, the sign of each entry drawn anew."""
 
     def __init__(self, model: nn.Module, base: Checkpoint, post: Checkpoint, seed: int) -> None:
-        self.model, self.base, self.post, self.seed = model, base, post, seed
+        super().__init__(model, post)
+        self.base, self.seed = base, seed
 
-    def step(self, name: str) -> Tensor:
-        """Return z * (W_post - W_base) of one parameter, z = +1 or -1, float32."""
-        post = self.post.tensor(name).float()
-        delta = post.clone()
-        base = self.base.tensor(name).float()
-        delta[: len(base)] -= base
-        delta[len(base) :] = 0  # rows that base lacks are not edited
-        signs = generator_for(self.seed, name).uniform(delta.numel()) < 0.5
-        return torch.where(torch.from_numpy(signs).reshape(delta.shape), delta, -delta)
-
-    def move_to(self, t: float) -> None:
-        """Set the model's weights to W_post + t * step."""
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(self.post.tensor(name).float() + t * self.step(name))
+    def _step(self, name: str, start: int, post: Tensor) -> Tensor:
+        """Return z * (W_post - W_base) of a run, z = +1 or -1, float32."""
+        known = min(max(self.base.tensors[name].size - start, 0), len(post))
+        delta = torch.zeros_like(post)  # rows that base lacks are not edited
+        read(self.base, name, start, delta[:known])
+        torch.sub(post[:known], delta[:known], out=delta[:known])
+        signs = generator_for(self.seed, name).uniform(len(post), start) < 0.5
+        return torch.where(torch.from_numpy(signs).to(post.device), delta, -delta)
 
 
 def curvature(probe: Probe, loss: Loss, h: float = 0.1) -> float:
