@@ -23,6 +23,8 @@ report: "../report/workflow.rst"
 wildcard_constraints:
     pair="|".join(config["pairs"]),
     end="base|post",
+    world="|".join(study.STARTS),
+    stage="[^/]+",
     sweep="|".join([study.ENDS, *config["sweeps"]]),
     slice="[^/]+",
     suite="|".join(config["suites"]),
@@ -37,6 +39,11 @@ def code(script, *modules):
 
 
 # --- download -------------------------------------------------------------------------------
+
+
+def demo_code(wildcards):
+    """Hash of what training a stage of the demo stands on, of all worlds its own alone."""
+    return code("train_demo_checkpoint.py", f"demo.train_{wildcards.world}")
 
 
 def demo_start(wildcards):

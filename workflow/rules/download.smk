@@ -12,7 +12,7 @@ rule train_demo_checkpoint:
     threads: 2
     params:
         seed=config["seed"],
-        code=code("train_demo_checkpoint.py"),
+        code=demo_code,
     script:
         "../scripts/train_demo_checkpoint.py"
 
