@@ -25,6 +25,7 @@ wildcard_constraints:
     end="base|post",
     world="|".join(study.STARTS),
     stage="[^/]+",
+    task="|".join(study.STARTS["vision"]),
     sweep="|".join([study.ENDS, *config["sweeps"]]),
     slice="[^/]+",
     suite="|".join(config["suites"]),
