@@ -20,12 +20,12 @@ from transformers import (
 from deltaedit import zero_shot
 from deltaedit.demo import training, vision
 
-PICTURES = 8000  # of pretraining
-WORD_STEPS = 300  # of the text tower alone
+PICTURES = 6000  # of pretraining
+WORD_STEPS = 200  # of the text tower alone
 WORD_BATCH = 64  # captions
 WORD_RATE = 2e-3
-PRETRAINING_STEPS = 300
-PRETRAINING_BATCH = 96  # pictures
+PRETRAINING_STEPS = 250
+PRETRAINING_BATCH = 64  # pictures
 MUON_RATE = 0.02  # learning rate of the hidden matrices
 ADAMW_RATE = 1e-3  # learning rate of the rest
 STEPS = 200  # on a task

@@ -190,11 +190,8 @@ TASKS = {
 def street_sign(rng: Rng) -> tuple[np.ndarray, int]:
     label = int(rng.integers(len(SIGNS)))
     color, shape, mark = SIGNS[label]
-    centre, radius, tilt = (
-        tuple(rng.uniform(14, 18, 2)),
-        rng.uniform(10, 14),
-        rng.uniform(-0.25, 0.25),
-    )
+    centre, radius = tuple(rng.uniform(14, 18, 2)), rng.uniform(10, 14)
+    tilt = rng.uniform(-0.25, 0.25)
     picture = paint(background(rng, photograph=0.7), shape, COLORS[color], radius, centre, tilt)
     picture = paint(picture, mark, COLORS["white"], 0.6 * radius, centre, tilt)
     return finish(picture * rng.uniform(0.6, 1), rng, 0.06), label
@@ -205,10 +202,9 @@ def handwriting() -> tuple[np.ndarray, np.ndarray]:
     digits = load_digits()
     pictures = np.zeros((len(digits.images), SIZE, SIZE, 3), np.uint8)
     for picture, small in zip(pictures, digits.images, strict=True):
-        image = Image.fromarray((small * 255 / 16).astype(np.uint8))
-        picture[4:28, 4:28] = np.asarray(image.resize((24, 24), Image.Resampling.BILINEAR))[
-            ..., None
-        ]
+        image = Image.fromarray(np.round(small * 255 / 16).astype(np.uint8))
+        large = image.resize((24, 24), Image.Resampling.BILINEAR)
+        picture[4:28, 4:28] = np.asarray(large)[..., None]
     return pictures, digits.target
 
 
