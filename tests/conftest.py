@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from deltaedit.demo import language, training
+from deltaedit.demo import language, train_language
 
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
-    return training.make_tokenizer(language.make_world())
+    return train_language.make_tokenizer(language.make_world())
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,11 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "linears",
             "sweeps.dare_grid.tensors: got 'linears', must be all, linear",
         ),
+        (
+            ("pairs", "demo_lm", "post"),
+            {"source": "demo", "world": "vision", "stage": "sft"},
+            "pairs.demo_lm.post.stage: unknown value 'sft'. Known: digits, pretrained, signs",
+        ),
         ((*DARE, "gradient"), "demo_math", "sweeps.dare_grid.gradient: dare does not take it"),
         ((*DARE, "onto"), "demo_lm", "sweeps.dare_grid.onto: dare does not take it"),
         (

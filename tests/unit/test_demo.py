@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from deltaedit import config, study
-from deltaedit.demo import language, training
+from deltaedit.demo import language, train_language
 from deltaedit.losses import dpo
 from deltaedit.tasks import SHIPPED
 
@@ -151,10 +151,15 @@ def test_an_opinion_ends_with_the_tokenizer_s_end_of_sequence(tokenizer):
 
 
 def test_every_stage_that_trains_has_a_start_and_a_place_in_the_config():
-    stages = {**training.SFT, **training.DPO}
-    assert study.STARTS.keys() == stages.keys()
-    allowed = yaml.safe_load(config.SCHEMA.read_text())["$defs"]["demo"]["properties"]["stage"]
-    assert allowed["enum"] == ["pretrained", *stages]
+    stages = {**train_language.SFT, **train_language.DPO}
+    assert study.STARTS["language"].keys() == stages.keys()
+    demo = yaml.safe_load(config.SCHEMA.read_text())["$defs"]["demo"]
+    allowed = {
+        rule["if"]["properties"]["world"]["const"]: rule["then"]["properties"]["stage"]["enum"]
+        for rule in demo["allOf"]
+    }
+    assert allowed == {world: ["pretrained", *starts] for world, starts in study.STARTS.items()}
+    assert list(allowed) == demo["properties"]["world"]["enum"]
     assert study.demo_start("language", "pretrained") == []
     assert study.demo_start("language", "dpo") == ["resources/demo/language/sft"]
 
@@ -166,16 +171,16 @@ def test_the_world_is_the_same_every_time():
 
 
 def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "PRETRAINING_STEPS", 2)
-    monkeypatch.setitem(training.SFT, "sft", (2, 5e-4))
-    monkeypatch.setitem(training.DPO, "dpo", (2, 1e-4))
+    monkeypatch.setattr(train_language, "PRETRAINING_STEPS", 2)
+    monkeypatch.setitem(train_language.SFT, "sft", (2, 5e-4))
+    monkeypatch.setitem(train_language.DPO, "dpo", (2, 1e-4))
 
     def stages(seed, folder):
-        model, tokenizer = training.pretrain(seed)
+        model, tokenizer = train_language.pretrain(seed)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        tuned, _ = training.fine_tune(folder, "sft", seed)
-        preferring, _ = training.fine_tune(folder, "dpo", seed)
+        tuned, _ = train_language.fine_tune(folder, "sft", seed)
+        preferring, _ = train_language.fine_tune(folder, "dpo", seed)
         return model.state_dict(), tuned.state_dict(), preferring.state_dict()
 
     first, again, other = (
@@ -191,12 +196,12 @@ def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
 
 
 def test_preference_training_lowers_the_loss_on_other_words(monkeypatch, tmp_path, tokenizer):
-    monkeypatch.setitem(training.DPO, "dpo", (10, 1e-3))
-    base = training.make_model(tokenizer, seed=1)
+    monkeypatch.setitem(train_language.DPO, "dpo", (10, 1e-3))
+    base = train_language.make_model(tokenizer, seed=1)
     base.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    post, _ = training.fine_tune(tmp_path, "dpo", seed=1)
-    rows, params = PREFERENCES["preferences"], dpo.Params(beta=training.DPO_BETA)
+    post, _ = train_language.fine_tune(tmp_path, "dpo", seed=1)
+    rows, params = PREFERENCES["preferences"], dpo.Params(beta=train_language.DPO_BETA)
     with torch.no_grad():
         rows = dict(enumerate(rows, start=1))
         [(_, loss)] = dpo.batches(rows, tokenizer, params, len(rows), reference=lambda: base.eval())

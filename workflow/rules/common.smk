@@ -23,6 +23,9 @@ report: "../report/workflow.rst"
 wildcard_constraints:
     pair="|".join(config["pairs"]),
     end="base|post",
+    world="|".join(study.STARTS),
+    stage="[^/]+",
+    task="|".join(study.STARTS["vision"]),
     sweep="|".join([study.ENDS, *config["sweeps"]]),
     slice="[^/]+",
     suite="|".join(config["suites"]),
@@ -37,6 +40,11 @@ def code(script, *modules):
 
 
 # --- download -------------------------------------------------------------------------------
+
+
+def demo_code(wildcards):
+    """Hash of what training a stage of the demo stands on, of all worlds its own alone."""
+    return code("train_demo_checkpoint.py", f"demo.train_{wildcards.world}")
 
 
 def demo_start(wildcards):

@@ -12,9 +12,25 @@ rule train_demo_checkpoint:
     threads: 2
     params:
         seed=config["seed"],
-        code=code("train_demo_checkpoint.py"),
+        code=demo_code,
     script:
         "../scripts/train_demo_checkpoint.py"
+
+
+rule make_demo_images:
+    output:
+        train="resources/demo/vision/data/{task}/train.parquet",
+        test="resources/demo/vision/data/{task}/test.parquet",
+    log:
+        "logs/make_demo_images/{task}.log",
+    benchmark:
+        "benchmarks/make_demo_images/{task}.tsv"
+    conda:
+        "../../envs/deltaedit.yaml"
+    params:
+        code=code("make_demo_images.py"),
+    script:
+        "../scripts/make_demo_images.py"
 
 
 rule download_checkpoint:

@@ -1,4 +1,4 @@
-"""Train one stage of the offline demo's language model."""
+"""Train one stage of a world of the offline demo."""
 
 from deltaedit import logs
 
@@ -6,22 +6,23 @@ logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 from pathlib import Path
 
-from deltaedit import files
-from deltaedit.demo import training
+from deltaedit import demo, files
 
 
-def train_demo_checkpoint(stage: str, start: list[str], seed: int, target: str) -> None:
+def train_demo_checkpoint(world: str, stage: str, start: list[str], seed: int, target: str) -> None:
+    trainer = demo.load(world)
     if start:
-        model, tokenizer = training.fine_tune(Path(start[0]), stage, seed)
+        model, processor = trainer.fine_tune(Path(start[0]), stage, seed)
     else:
-        model, tokenizer = training.pretrain(seed)
+        model, processor = trainer.pretrain(seed)
     with files.whole_folder(target) as folder:
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        processor.save_pretrained(folder)
 
 
 if __name__ == "__main__":
     train_demo_checkpoint(
+        snakemake.wildcards.world,
         snakemake.wildcards.stage,
         list(snakemake.input),
         snakemake.params.seed,

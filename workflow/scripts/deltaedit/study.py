@@ -11,12 +11,16 @@ from deltaedit.sweeps import ENDS, WHOLE
 Config = Mapping[str, Any]
 
 NOTHING = "(?!)"  # as a regular expression
-STARTS = {"sft": "pretrained", "sft_early": "pretrained", "dpo": "sft"}  # stages of the demo
+STARTS = {  # of the demo: world -> stage -> the stage that it trains on
+    "language": {"sft": "pretrained", "sft_early": "pretrained", "dpo": "sft"},
+    "vision": {"digits": "pretrained", "signs": "pretrained"},
+}
 
 
 def demo_start(world: str, stage: str) -> list[str]:
     """Return the folder of the checkpoint that a stage of the demo trains on, if on any."""
-    return [f"resources/demo/{world}/{STARTS[stage]}"] if stage in STARTS else []
+    start = STARTS[world].get(stage)
+    return [f"resources/demo/{world}/{start}"] if start else []
 
 
 def source(config: Config, pair: str, end: str) -> dict[str, Any]:
