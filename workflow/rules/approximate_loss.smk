@@ -1,8 +1,8 @@
 rule compute_gradient:
     input:
+        unpack(loss_inputs),
         base="resources/models/{pair}/base",
         post="resources/models/{pair}/post",
-        data=loss_data,
     output:
         gradient=directory("results/{pair}/gradient/{loss}"),
     log:
@@ -12,6 +12,7 @@ rule compute_gradient:
     conda:
         "../../envs/deltaedit.yaml"
     params:
+        kind=lookup(dpath="pairs/{pair}/kind", within=config),
         loss=lookup(dpath="losses/{loss}", within=config),
         code=loss_code("compute_gradient.py"),
     script:
@@ -20,9 +21,9 @@ rule compute_gradient:
 
 rule estimate_curvature:
     input:
+        unpack(loss_inputs),
         base="resources/models/{pair}/base",
         post="resources/models/{pair}/post",
-        data=loss_data,
     output:
         curvature="results/{pair}/curvature/{loss}.json",
     log:
@@ -32,6 +33,7 @@ rule estimate_curvature:
     conda:
         "../../envs/deltaedit.yaml"
     params:
+        kind=lookup(dpath="pairs/{pair}/kind", within=config),
         loss=lookup(dpath="losses/{loss}", within=config),
         seed=config["seed"],
         code=loss_code("estimate_curvature.py"),
@@ -41,11 +43,11 @@ rule estimate_curvature:
 
 rule approximate_loss:
     input:
+        unpack(loss_inputs),
         base="resources/models/{pair}/base",
         post="resources/models/{pair}/post",
         checkpoints=checkpoints,
         gradient="results/{pair}/gradient/{loss}",
-        data=loss_data,
     output:
         slopes="results/{pair}/loss/{sweep}/{slice}/{loss}.parquet",
     log:
@@ -59,6 +61,7 @@ rule approximate_loss:
     params:
         variants=variants,
         kept="results/{pair}/kept",
+        kind=lookup(dpath="pairs/{pair}/kind", within=config),
         loss=lookup(dpath="losses/{loss}", within=config),
         code=loss_code("approximate_loss.py"),
     script:

@@ -9,7 +9,7 @@ sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from deltaedit import config as configuration
-from deltaedit import digest, figures, study, tasks
+from deltaedit import digest, figures, image_tasks, study, tasks
 
 try:
     configuration.check(config, workflow.configfiles, PROJECT)
@@ -96,12 +96,34 @@ def task_files(wildcards):
     return [os.path.relpath(file) for file in tasks.files(names)]
 
 
-def loss_data(wildcards):
-    """The data file of a loss: from the hub, the working folder or the project's."""
+def loss_inputs(wildcards):
+    """The data of a loss, from the hub, a file or a task's images, and the head that it needs."""
     data = config["losses"][wildcards.loss]["data"]
-    if not isinstance(data, str):
-        return f"resources/data/{wildcards.loss}.jsonl"
-    return os.path.relpath(configuration.data_file(data, PROJECT))
+    if isinstance(data, str):
+        return {"data": os.path.relpath(configuration.data_file(data, PROJECT))}
+    if "repo" in data:
+        return {"data": f"resources/data/{wildcards.loss}.jsonl"}
+    found = {"data": study.prepared(wildcards.pair, data["task"], data["split"])}
+    if heads := study.heads(config, wildcards.pair, [data["task"]]):
+        found["head"] = heads[0]
+    return found
+
+
+def suite_images(wildcards):
+    """The prepared images of a suite's tasks, and for CLIP their zero-shot heads."""
+    names = list(config["suites"][wildcards.suite]["tasks"])
+    found = [study.prepared(wildcards.pair, name) for name in names]
+    return {"images": found, "heads": study.heads(config, wildcards.pair, names)}
+
+
+def task_definition(wildcards):
+    """The file that says what an image task is."""
+    return os.path.relpath(image_tasks.file(wildcards.task))
+
+
+def image_source(wildcards):
+    """The data set that an image task's split is prepared from."""
+    return study.images(config, wildcards.task, wildcards.split)
 
 
 def loss_code(script):

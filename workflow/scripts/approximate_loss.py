@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deltaedit import digest, loss_change, losses, memo, models, provenance, results
+from deltaedit import loss_change, loss_stage, losses, memo, models, provenance, results
 from deltaedit.checkpoints import Checkpoint, content_digest
 
 
@@ -20,14 +20,13 @@ def approximate_loss(
     post: str,
     gradient: str,
     data: str,
+    head: str | None,
+    kind: str,
     spec: Mapping[str, Any],
     kept: str,
     made_with: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    reference = partial(models.load_for_loss, Path(base), spec)
-    # Before the model is loaded: a reference has left memory by then.
-    loss = losses.build(spec, data, models.load_tokenizer(Path(post)), reference)
-    model = models.load_for_loss(Path(post), spec)
+    model, loss = loss_stage.load(kind, spec, base, post, data, head)
     start, origin = loss_change.Start(Path(gradient)), Checkpoint(post)
 
     def measure(folder: str) -> list[dict[str, Any]]:
@@ -67,11 +66,13 @@ if __name__ == "__main__":
         snakemake.input.post,
         snakemake.input.gradient,
         data,
+        snakemake.input.get("head"),
+        params.kind,
         dict(params.loss),
         params.kept,
         {
             "code": params.code,
-            "data": digest.of_files([Path(data)]),
+            "data": loss_stage.content(data, snakemake.input.get("head")),
             "versions": record["versions"],
             "device": models.DEVICE,
         },

@@ -6,22 +6,21 @@ logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 import json
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from deltaedit import files, loss_change, losses, models, provenance
+from deltaedit import files, loss_change, loss_stage, models, provenance
 
 
 def compute_gradient(
-    base: str, post: str, data: str, spec: Mapping[str, Any], record: Mapping[str, Any], target: str
+    kind: str,
+    spec: Mapping[str, Any],
+    sources: list[str],
+    record: Mapping[str, Any],
+    target: str,
 ) -> None:
-    reference = partial(models.load_for_loss, Path(base), spec)
-    # Before the model is loaded: a reference has left memory by then.
-    loss = losses.build(spec, data, models.load_tokenizer(Path(post)), reference)
-    model = models.load_for_loss(Path(post), spec)
+    model, loss = loss_stage.load(kind, spec, *sources)
     losses_post, gradient = loss_change.gradient(model, loss)
     with files.whole_folder(target) as folder:
         save_file(gradient, folder / "gradient.safetensors")
@@ -31,10 +30,9 @@ def compute_gradient(
 
 if __name__ == "__main__":
     compute_gradient(
-        snakemake.input.base,
-        snakemake.input.post,
-        snakemake.input.data,
+        snakemake.params.kind,
         snakemake.params.loss,
+        [snakemake.input.get(name) for name in ("base", "post", "data", "head")],
         provenance.record(
             snakemake.wildcards.pair,
             {"base": snakemake.input.base, "post": snakemake.input.post},

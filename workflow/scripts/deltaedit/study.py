@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deltaedit import edits, registry, sweeps
+from deltaedit import edits, image_tasks, registry, sweeps
 from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
@@ -128,6 +128,28 @@ def pattern(config: Config, *, keep: bool) -> str:
     """Return a regular expression of the sweeps that are kept on disk, or of the others."""
     names = [name for name in config["sweeps"] if is_kept(config, name) is keep]
     return "|".join(names) or NOTHING
+
+
+def pairs_of(config: Config, *kinds: str) -> str:
+    """Return a regular expression of the pairs of these kinds."""
+    names = [name for name, pair in config["pairs"].items() if pair["kind"] in kinds]
+    return "|".join(names) or NOTHING
+
+
+def prepared(pair: str, task: str, split: str | None = None) -> str:
+    """Return the folder of a task's images as a pair's models take them; by default to test on."""
+    return f"results/{pair}/images/{task}/{split or image_tasks.load(task).split}"
+
+
+def heads(config: Config, pair: str, names: list[str]) -> list[str]:
+    """Return the files of the zero-shot heads of tasks; none if a pair's models have their own."""
+    is_clip = config["pairs"][pair]["kind"] == "clip"
+    return [f"results/{pair}/heads/{task}.safetensors" for task in names] if is_clip else []
+
+
+def images(config: Config, task: str, split: str) -> str:
+    """Return the file that holds a split of an image task."""
+    return image_tasks.load(task).files[split]
 
 
 def scores(config: Config) -> list[str]:

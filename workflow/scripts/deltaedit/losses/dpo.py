@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformer
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+DATA = "texts"
 SIDES = ("chosen", "rejected")
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformer
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
+DATA = "texts"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Params(Encoding):
