@@ -25,7 +25,8 @@ wildcard_constraints:
     end="base|post",
     world="|".join(study.STARTS),
     stage="[^/]+",
-    task="|".join(study.STARTS["vision"]),
+    task="|".join(image_tasks.names()),
+    split="[^/]+",
     sweep="|".join([study.ENDS, *config["sweeps"]]),
     slice="[^/]+",
     suite="|".join(config["suites"]),
@@ -123,7 +124,7 @@ def task_definition(wildcards):
 
 def image_source(wildcards):
     """The data set that an image task's split is prepared from."""
-    return study.images(config, wildcards.task, wildcards.split)
+    return study.images(wildcards.task, wildcards.split)
 
 
 def loss_code(script):

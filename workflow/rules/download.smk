@@ -25,6 +25,8 @@ rule make_demo_images:
         "logs/make_demo_images/{task}.log",
     benchmark:
         "benchmarks/make_demo_images/{task}.tsv"
+    wildcard_constraints:
+        task="|".join(study.STARTS["vision"]),
     conda:
         "../../envs/deltaedit.yaml"
     params:

@@ -6,12 +6,12 @@ rule evaluate_variants:
         tasks=task_files,
     output:
         scores="results/{pair}/eval/{sweep}/{slice}/{suite}.json",
-    wildcard_constraints:
-        pair=study.pairs_of(config, "causal_lm"),
     log:
         "logs/evaluate_variants/{pair}/{sweep}/{slice}/{suite}.log",
     benchmark:
         "benchmarks/evaluate_variants/{pair}/{sweep}/{slice}/{suite}.tsv"
+    wildcard_constraints:
+        pair=study.pairs_of(config, "causal_lm"),
     # Checkpoints on disk are measured before more are made.
     priority: 10
     conda:

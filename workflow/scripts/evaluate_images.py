@@ -9,8 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deltaedit import files, image_evaluation, image_models, image_tasks, loss_stage, memo
-from deltaedit import provenance, results
+from deltaedit import (
+    files,
+    image_evaluation,
+    image_models,
+    image_tasks,
+    loss_stage,
+    memo,
+    provenance,
+    results,
+)
 from deltaedit.checkpoints import content_digest
 from deltaedit.images import Pictures
 

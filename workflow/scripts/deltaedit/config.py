@@ -10,7 +10,18 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from deltaedit import edits, figures, formats, losses, quadrature, registry, sweeps, tasks
+from deltaedit import (
+    edits,
+    figures,
+    formats,
+    image_tasks,
+    losses,
+    quadrature,
+    registry,
+    study,
+    sweeps,
+    tasks,
+)
 from deltaedit.errors import UserError
 from deltaedit.sweeps import Variant
 
@@ -124,22 +135,20 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         slices = with_place(place, sweeps.slices, name, sweep, config["seed"])
         _check_sources(place, sweep, slices, config)
     for name, suite in config["suites"].items():
-        for task, spec in suite["tasks"].items():
-            with_place(f"suites.{name}.tasks", tasks.find, task)
-            with_place(f"suites.{name}.tasks.{task}", tasks.check, task, spec)
+        _check_suite(f"suites.{name}.tasks", suite["tasks"])
     for name, loss in config["losses"].items():
         place = f"losses.{name}"
         with_place(place, losses.parse, loss["kind"], loss["options"])
         for rule in loss["quadrature"]:
             with_place(place, quadrature.rule, rule, loss["intervals"])
-        if isinstance(loss["data"], str):
-            with_place(f"{place}.data", data_file, loss["data"], root)
+        _check_data(f"{place}.data", loss, root)
     for i, run in enumerate(config["runs"]):
         _known(f"runs[{i}].pair", "pair", run["pair"], config["pairs"])
         for noun in ("sweep", "suite", "loss"):
             key = "losses" if noun == "loss" else f"{noun}s"
             for name in run[key]:
                 _known(f"runs[{i}].{key}", noun, name, config[key])
+        _check_kind(f"runs[{i}]", run, config)
         if not run["suites"] and not run["losses"]:
             raise ValueError(f"runs[{i}]: measures nothing; give suites, losses or both")
     for name, figure in config["figures"].items():
@@ -173,6 +182,55 @@ def _check_sources(
                 " pair's own and those of deltas"
             )
         with_place(f"{place}.formats", formats.check, sweep["formats"], method, params)
+
+
+def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that the tasks of a suite exist, are all of texts or all of images, and report it."""
+    of_images = [task for task in specs if task in image_tasks.names()]
+    if of_images and len(of_images) < len(specs):
+        other = next(task for task in specs if task not in of_images)
+        raise ValueError(
+            f"{place}: {of_images[0]!r} is of images, {other!r} is not; make two suites"
+        )
+    for task, spec in specs.items():
+        if not of_images:
+            with_place(place, tasks.find, task)
+            with_place(f"{place}.{task}", tasks.check, task, spec)
+        elif spec["metric"] != image_tasks.METRIC:
+            known = registry.unknown("metric", spec["metric"], [image_tasks.METRIC])
+            raise ValueError(f"{place}.{task}: {known}")
+
+
+def _check_data(place: str, loss: Mapping[str, Any], root: Path) -> None:
+    """Check that the data of a loss are of its kind, and exist if they are on this machine."""
+    data, wanted = loss["data"], losses.load(loss["kind"]).DATA
+    if ("task" in data and not isinstance(data, str)) is not (wanted == "images"):
+        told = {"images": "an image task and a split", "texts": "a file or a data set of the hub"}
+        raise ValueError(f"{place}: {loss['kind']} needs {told[wanted]}")
+    if isinstance(data, str):
+        with_place(place, data_file, data, root)
+    elif wanted == "images":
+        with_place(place, study.images, data["task"], data["split"])
+
+
+def _check_kind(place: str, run: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Check that a run measures its pair by what its models read."""
+    kind = config["pairs"][run["pair"]]["kind"]
+    reads = "images" if kind in image_tasks.KINDS else "texts"
+    measured = {("suites", name): _of(config["suites"][name]) for name in run["suites"]}
+    measured |= {
+        ("losses", name): losses.load(config["losses"][name]["kind"]).DATA for name in run["losses"]
+    }
+    for (plural, name), data in measured.items():
+        if data != reads:
+            raise ValueError(
+                f"{place}.{plural}: {name!r} is of {data}, but the models of {run['pair']!r}, a"
+                f" {kind} pair, read {reads}"
+            )
+
+
+def _of(suite: Mapping[str, Any]) -> str:
+    return "images" if set(suite["tasks"]) <= set(image_tasks.names()) else "texts"
 
 
 def _check_figure(place: str, figure: Mapping[str, Any], config: Mapping[str, Any]) -> None:

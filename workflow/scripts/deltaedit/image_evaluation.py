@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from deltaedit import image_models
+from deltaedit import image_models, image_tasks
 from deltaedit.image_models import Logits
 from deltaedit.images import Pictures
-
-METRIC = "acc"
 
 
 def evaluate(
@@ -50,7 +48,7 @@ def evaluate(
                 "task": task,
                 "task_version": None,
                 "num_fewshot": 0,
-                "metric": METRIC,
+                "metric": image_tasks.METRIC,
                 "filter": "none",
                 "value": accuracy,
                 "stderr": math.sqrt(accuracy * (1 - accuracy) / max(count - 1, 1)),

@@ -15,8 +15,6 @@ from deltaedit.models import DEVICE
 
 Logits = Callable[[nn.Module, Tensor], Tensor]  # of pictures [n, 3, height, width]: [n, classes]
 
-KINDS = ("clip", "image_classifier")  # of pairs
-
 
 def load(folder: Path, kind: str, dtype: torch.dtype) -> nn.Module:
     """Load the image side of a model in `dtype` on the best device, in evaluation mode.

@@ -7,6 +7,8 @@ from pathlib import Path
 from deltaedit import registry
 from deltaedit.tasks import SHIPPED
 
+KINDS = ("clip", "image_classifier")  # of the pairs that these tasks are for
+METRIC = "acc"  # what is reported, and the only thing
 FOLDER = SHIPPED / "clip"  # each task in {name}.json; README.md there says where they come from
 
 

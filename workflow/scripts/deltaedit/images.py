@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import load_dataset
 from datasets import Image as Picture
+from datasets import load_dataset
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -42,8 +42,8 @@ def prepare(source: Path, processor: Any, classes: int, target: Path) -> None:
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise UserError(
-            f"{source}, row {wrong[0]}: label {labels[wrong[0]]}, but the task has {classes} classes;"
-            " check the task's classnames against the data set's"
+            f"{source}, row {wrong[0]}: label {labels[wrong[0]]}, but the task has {classes}"
+            " classes; check its classnames against the data set's"
         )
     with whole_folder(target) as folder:
         stored = None

@@ -26,7 +26,7 @@ def load(
         data: a file of JSON lines, or the folder of prepared pictures.
         head: the file of a zero-shot head, for CLIP.
     """
-    if kind in image_models.KINDS:
+    if kind in image_tasks.KINDS:
         classes = len(image_tasks.load(spec["data"]["task"]).classnames)
         logits = image_models.logits(Path(post), kind, head, classes)
         loss = losses.build_of_images(spec, Pictures(data), logits)

@@ -147,9 +147,12 @@ def heads(config: Config, pair: str, names: list[str]) -> list[str]:
     return [f"results/{pair}/heads/{task}.safetensors" for task in names] if is_clip else []
 
 
-def images(config: Config, task: str, split: str) -> str:
-    """Return the file that holds a split of an image task."""
-    return image_tasks.load(task).files[split]
+def images(task: str, split: str) -> str:
+    """Return the file that holds a split of an image task; ValueError if there is none."""
+    files = image_tasks.load(task).files
+    if split not in files:
+        raise ValueError(registry.unknown("split", split, files))
+    return files[split]
 
 
 def scores(config: Config) -> list[str]:
