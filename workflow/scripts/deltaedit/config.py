@@ -235,25 +235,24 @@ def _of(suite: Mapping[str, Any]) -> str:
 
 def _check_figure(place: str, figure: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     module, _ = with_place(place, figures.parse, figure["kind"], figure["options"])
-    _known(f"{place}.pair", "pair", figure["pair"], config["pairs"])
     measure, plural = module.MEASURE, {"suite": "suites", "loss": "losses"}[module.MEASURE]
     if measure not in figure:
         raise ValueError(f"{place}: {measure!r} is missing; a {figure['kind']} figure draws one")
     if other := {"suite", "loss"} - {measure} & figure.keys():
         raise ValueError(f"{place}: {other.pop()!r} does not belong to a {figure['kind']} figure")
-    _known(f"{place}.{measure}", measure, figure[measure], config[plural])
-    for sweep in figure["sweeps"]:
-        _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
-        if not any(
-            run["pair"] == figure["pair"]
-            and sweep in run["sweeps"]
-            and figure[measure] in run[plural]
-            for run in config["runs"]
-        ):
-            raise ValueError(
-                f"{place}.sweeps: sweep {sweep!r} is not run on pair {figure['pair']!r} with"
-                f" {measure} {figure[measure]!r}; add it to runs"
-            )
+    for pair, name in with_place(f"{place}.{measure}", study.panels, figure):
+        _known(f"{place}.pair", "pair", pair, config["pairs"])
+        _known(f"{place}.{measure}", measure, name, config[plural])
+        for sweep in figure["sweeps"]:
+            _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
+            if not any(
+                run["pair"] == pair and sweep in run["sweeps"] and name in run[plural]
+                for run in config["runs"]
+            ):
+                raise ValueError(
+                    f"{place}.sweeps: sweep {sweep!r} is not run on pair {pair!r} with {measure}"
+                    f" {name!r}; add it to runs"
+                )
 
 
 def _known(place: str, noun: str, name: str, known: Iterable[str]) -> None:

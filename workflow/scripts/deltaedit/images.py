@@ -4,16 +4,16 @@ What an image processor does to a picture's size is done once and stored in byte
 the values (scale, mean, deviation) is left to the reader, who gets what the processor would give.
 """
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
-from datasets import Image as Picture
-from datasets import load_dataset
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from deltaedit import digest
@@ -35,10 +35,11 @@ def prepare(source: Path, processor: Any, classes: int, target: Path) -> None:
     Raises:
         UserError: a picture that cannot be read, a label outside the classes, or no picture.
     """
-    rows = load_dataset("parquet", data_files=str(source), split="train")
-    if not len(rows):
+    rows = pq.ParquetFile(source)
+    count = rows.metadata.num_rows
+    if not count:
         raise UserError(f"{source}: holds no picture")
-    labels = np.array(rows["label"])
+    labels = np.array(rows.read(["label"])["label"].to_pylist())
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise UserError(
@@ -49,7 +50,7 @@ def prepare(source: Path, processor: Any, classes: int, target: Path) -> None:
         stored = None
         for start, pixels in _resized(source, rows, processor):
             if stored is None:
-                shape = (len(rows), *pixels.shape[1:])
+                shape = (count, *pixels.shape[1:])
                 stored = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, shape)
             stored[start : start + len(pixels)] = pixels
         stored.flush()
@@ -63,21 +64,24 @@ def prepare(source: Path, processor: Any, classes: int, target: Path) -> None:
         (folder / "values.json").write_text(json.dumps(values) + "\n")
 
 
-def _resized(source: Path, rows: Any, processor: Any) -> Iterator[tuple[int, np.ndarray]]:
+def _resized(
+    source: Path, rows: pq.ParquetFile, processor: Any
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the first row and the bytes [n, 3, height, width] of each chunk."""
-    raw = rows.cast_column("image", Picture(decode=False))
-    for start in range(0, len(rows), CHUNK):
-        numbers = range(start, min(start + CHUNK, len(rows)))
-        pictures = [_decoded(source, i, raw[i]["image"]) for i in numbers]
+    start = 0
+    for batch in rows.iter_batches(CHUNK, columns=["image"]):
+        stored = batch.column("image").to_pylist()
+        pictures = [_decoded(source, start + i, each) for i, each in enumerate(stored)]
         # The processor's own geometry, and nothing else: bytes stay bytes.
         found = processor(pictures, do_rescale=False, do_normalize=False, return_tensors="np")
         yield start, np.asarray(found["pixel_values"])
+        start += len(pictures)
 
 
-def _decoded(source: Path, row: int, stored: dict[str, Any]) -> Image.Image:
+def _decoded(source: Path, row: int, stored: dict[str, Any] | None) -> Image.Image:
     try:
-        return Picture().decode_example(stored).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, TypeError) as error:
+        return Image.open(io.BytesIO(stored["bytes"])).convert("RGB")
+    except (OSError, ValueError, TypeError) as error:  # damaged, odd, or none
         raise UserError(
             f"{source}, row {row}: no picture that can be read ({error}); leave the row out or mend"
             " the file"

@@ -44,8 +44,12 @@ def source_files(config: Config, pair: str, end: str) -> list[str]:
 
 def fetched(config: Config) -> str:
     """Return a regular expression of the losses whose data come from the hub."""
-    names = [name for name, loss in config["losses"].items() if not isinstance(loss["data"], str)]
+    names = [name for name, loss in config["losses"].items() if "repo" in _mapping(loss["data"])]
     return "|".join(names) or NOTHING
+
+
+def _mapping(data: str | Mapping[str, Any]) -> Mapping[str, Any]:
+    return {} if isinstance(data, str) else data
 
 
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
@@ -191,14 +195,33 @@ def curvatures(config: Config) -> list[str]:
 def drawn(config: Config, figure: str) -> list[str]:
     """Return the result files that a figure draws: those of its sweeps, and base and post."""
     spec = config["figures"][figure]
-    run = {
-        "pair": spec["pair"],
-        "sweeps": spec["sweeps"],
-        "suites": [spec["suite"]] if "suite" in spec else [],
-        "losses": [spec["loss"]] if "loss" in spec else [],
-    }
-    alone = {**config, "runs": [run]}
+    runs = [
+        {
+            "pair": pair,
+            "sweeps": spec["sweeps"],
+            "suites": [name] if "suite" in spec else [],
+            "losses": [name] if "loss" in spec else [],
+        }
+        for pair, name in panels(spec)
+    ]
+    alone = {**config, "runs": runs}
     return [*scores(alone), *slopes(alone)]
+
+
+def panels(figure: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the pairs of a figure, each with its suite or loss.
+
+    Raises:
+        ValueError: there are several suites or losses, but not one for each pair.
+    """
+    pairs, names = (
+        [stated] if isinstance(stated, str) else stated
+        for stated in (figure["pair"], figure.get("suite", figure.get("loss")))
+    )
+    names = names * len(pairs) if len(names) == 1 else names
+    if len(names) != len(pairs):
+        raise ValueError(f"{len(names)} of them for {len(pairs)} pairs; give one, or one for each")
+    return list(zip(pairs, names, strict=True))
 
 
 def _slices(config: Config, names: list[str]) -> Iterator[tuple[str, str]]:

@@ -22,14 +22,14 @@ from deltaedit.figures._rows import groups, one_selection
 
 MEASURE = "suite"
 CAPTION = (
-    "Accuracy against the drop rate p, one panel per task: each entry of the delta is multiplied "
-    "by k with probability p and the others are rescaled to keep the mean (k = 0 is DARE), or "
-    "dropped with probability p without rescaling (drop only). Compare each line with the two "
-    "horizontal ones, the post-trained model and its base. Lines are means over seeds with one "
-    "standard error (over seeds, or of the evaluation where there is one seed), and markers of "
-    "one p stand side by side so that none hides another."
+    "Accuracy against the drop rate p, one panel per pair and task: each entry of the delta is "
+    "multiplied by k with probability p and the others are rescaled to keep the mean (k = 0 is "
+    "DARE), or dropped with probability p without rescaling (drop only). Compare each line with "
+    "the two horizontal ones, the post-trained model and its base (of CLIP, zero-shot). Lines are "
+    "means over seeds with one standard error (over seeds, or of the evaluation where there is one "
+    "seed), and markers of one p stand side by side so that none hides another."
 )
-PANEL = ["task", "metric", "filter"]
+PANEL = ["pair", "task", "metric", "filter"]
 MAX_COLUMNS = 3  # wider panels leave room to see lines that coincide
 SIDESTEP = 3.4  # points between the markers of neighbouring lines at one p, at most
 
@@ -40,15 +40,15 @@ class Params:
 
 
 def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Return the mean accuracy over seeds of each task, series and drop rate.
+    """Return the mean accuracy over seeds of each pair, task, series and drop rate.
 
     Args:
         table: scores, one row per variant and task.
         params: none.
 
     Returns:
-        One row per task, series (base, post, dare, drop_only), k and p: accuracy in [0, 1], its
-        stderr (over seeds if there are several, else the evaluation's) and the number of seeds.
+        One row per pair, task, series (base, post, dare, drop_only), k and p: accuracy in [0, 1],
+        its stderr (over seeds if there are several, else the evaluation's) and the number of seeds.
 
     Raises:
         UserError: no variant of dare that this figure draws, or variants that edit other tensors.
@@ -84,7 +84,7 @@ def _series(table: pd.DataFrame) -> pd.Series:
 
 
 def draw(drawn: pd.DataFrame, params: Params) -> Figure:
-    """Draw a panel per task, in it a line per k, one for drop only, and the two ends."""
+    """Draw a panel per pair and task, in it a line per k, one for drop only, and the two ends."""
     panels = list(groups(drawn, PANEL))
     rows = math.ceil(len(panels) / MAX_COLUMNS)
     columns = math.ceil(len(panels) / rows)
@@ -102,7 +102,9 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             _style.draw_levels(axes, 100 * ends.set_index("series")["accuracy"], near=8)
             _draw_lines(axes, panel, looks, sidestep)
             _scale(axes, drop_rates)
-            _name(axes, *names)
+            pair, task, metric, how = names
+            repeated = sum(other[1] == task for other, _ in panels) > 1
+            _name(axes, f"{task}, {pair}" if repeated else task, metric, how)
             axes.tick_params(labelleft=place % columns == 0)
             if place % columns == 0:
                 axes.set_ylabel("accuracy (%)")

@@ -1,0 +1,229 @@
+"""Pictures, prepared once, are what the processor gives; models are measured by them."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, Features
+from datasets import Image as Picture
+from PIL import Image
+from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoImageProcessor,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from deltaedit import image_evaluation, image_models, image_tasks, images, losses, zero_shot
+from deltaedit.demo import train_vision, vision
+from deltaedit.errors import UserError
+
+DIGITS = image_tasks.load("demo_digits")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The folder of an untrained CLIP of the demo's kind."""
+    folder = tmp_path_factory.mktemp("clip")
+    processor = train_vision.make_processor()
+    train_vision.make_model(processor, seed=0).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    """The folder of an untrained ViT with a head for ten classes."""
+    folder = tmp_path_factory.mktemp("vit")
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    shape = {"num_attention_heads": 2, "image_size": vision.SIZE, "patch_size": 8}
+    ViTForImageClassification(ViTConfig(**small, **shape, num_labels=10)).save_pretrained(folder)
+    train_vision.make_processor().image_processor.save_pretrained(folder)
+    return folder
+
+
+def parquet(path, pictures, labels, classes=10):
+    features = Features({"image": Picture(), "label": ClassLabel(num_classes=classes)})
+    columns = {"image": pictures, "label": labels}
+    Dataset.from_dict(columns, features=features).to_parquet(path)
+    return path
+
+
+def drawn(count, size=(40, 32), seed=0):
+    """Draw pictures of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, *size[::-1], 3), np.uint8)
+    return [Image.fromarray(each) for each in pixels]
+
+
+@pytest.fixture
+def prepared(tmp_path, clip):
+    """Prepared pictures of noise, seventy of them, so that there are two chunks."""
+    source = parquet(tmp_path / "a.parquet", drawn(70), [i % 10 for i in range(70)])
+    images.prepare(source, AutoImageProcessor.from_pretrained(clip), 10, tmp_path / "images")
+    return images.Pictures(tmp_path / "images")
+
+
+PROCESSORS = {
+    "cropped": {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}},
+    "squeezed": {"size": {"height": 24, "width": 24}, "do_center_crop": False},
+    "as bytes": {
+        "size": {"shortest_edge": 24},
+        "crop_size": {"height": 24, "width": 24},
+        "do_normalize": False,
+    },
+}
+
+
+@pytest.mark.parametrize("options", PROCESSORS.values(), ids=PROCESSORS)
+def test_prepared_pictures_are_what_the_processor_gives(tmp_path, options):
+    processor = CLIPImageProcessorPil(**options)
+    pictures = [*drawn(66), Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))]
+    source = parquet(tmp_path / "a.parquet", pictures, [3] * 67)
+    images.prepare(source, processor, 10, tmp_path / "images")
+    found = images.Pictures(tmp_path / "images")
+    wanted = processor([p.convert("RGB") for p in pictures], return_tensors="pt").pixel_values
+    assert found.pixels(0, 67).dtype == torch.float32
+    torch.testing.assert_close(found.pixels(0, 67), wanted, rtol=0, atol=2e-6)
+    torch.testing.assert_close(found.pixels(64, 67), wanted[64:], rtol=0, atol=2e-6)
+    assert found.labels.tolist() == [3] * 67
+
+
+def test_some_pictures_are_those_asked_for(prepared):
+    some = prepared.take([69, 3, 4]).take([0, 2])
+    assert len(some) == 2
+    assert some.labels.tolist() == [9, 4]
+    torch.testing.assert_close(some.pixels(0, 1), prepared.pixels(69, 70))
+    torch.testing.assert_close(some.pixels(1, 2), prepared.pixels(4, 5))
+
+
+@pytest.mark.parametrize("label", [10, -1])
+def test_a_label_outside_the_classes_is_refused(tmp_path, clip, label):
+    features = Features({"image": Picture(), "label": Dataset.from_dict({"a": [1]}).features["a"]})
+    rows = {"image": drawn(3), "label": [0, label, 1]}
+    Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
+    processor = AutoImageProcessor.from_pretrained(clip)
+    with pytest.raises(UserError, match=rf"a\.parquet, row 1: label {label}, but the task has 10"):
+        images.prepare(tmp_path / "a.parquet", processor, 10, tmp_path / "images")
+    assert not (tmp_path / "images").exists()
+
+
+@pytest.mark.parametrize("content", [b"no picture", None], ids=["damaged", "missing"])
+def test_a_picture_that_cannot_be_read_is_refused(tmp_path, clip, content):
+    good = io.BytesIO()
+    drawn(1)[0].save(good, "PNG")
+    stored = [good.getvalue(), content and good.getvalue()[:60] + content]
+    rows = pa.table({"image": [{"bytes": each} for each in stored], "label": [0, 1]})
+    pq.write_table(rows, tmp_path / "a.parquet")
+    processor = AutoImageProcessor.from_pretrained(clip)
+    with pytest.raises(UserError, match=r"a\.parquet, row 1: no picture that can be read"):
+        images.prepare(tmp_path / "a.parquet", processor, 10, tmp_path / "images")
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_data_set_without_pictures_is_refused(tmp_path, clip):
+    source = parquet(tmp_path / "a.parquet", [], [])
+    with pytest.raises(UserError, match="holds no picture"):
+        images.prepare(source, AutoImageProcessor.from_pretrained(clip), 10, tmp_path / "images")
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def head(tmp_path, clip):
+    model = CLIPModel.from_pretrained(clip)
+    tokenizer = train_vision.make_processor().tokenizer
+    found = zero_shot.head(model, tokenizer, DIGITS.captions())
+    save_file({"head": found}, tmp_path / "head.safetensors")
+    return tmp_path / "head.safetensors"
+
+
+def test_the_image_side_alone_classifies_as_the_whole_clip(clip, head, prepared):
+    logits = image_models.logits(clip, "clip", head, 10)
+    model = image_models.load(clip, "clip", torch.float32)
+    assert not any(name.startswith("text") for name, _ in model.named_parameters())
+    whole, tokenizer = CLIPModel.from_pretrained(clip), train_vision.make_processor().tokenizer
+    texts = tokenizer([same[0] for same in DIGITS.captions()], padding=True, return_tensors="pt")
+    pixels = prepared.pixels(0, 5)
+    with torch.no_grad():
+        wanted = whole(pixel_values=pixels, **texts).logits_per_image
+        torch.testing.assert_close(logits(model, pixels), wanted)
+
+
+def suite(**options):
+    return {
+        "tasks": {"demo_digits": {}},
+        "batch_size": 16,
+        "dtype": "float32",
+        "limit": None,
+    } | options
+
+
+def test_accuracy_is_the_share_of_pictures_whose_class_is_found(clip, head, prepared):
+    logits = image_models.logits(clip, "clip", head, 10)
+    model = image_models.load(clip, "clip", torch.float32)
+    with torch.no_grad():
+        right = logits(model, prepared.pixels(0, 70)).argmax(1) == prepared.labels
+    tasks = {"demo_digits": (prepared, logits)}
+    for limit, count in ((None, 70), (20, 20), (100, 70)):
+        [row] = image_evaluation.evaluate(clip, "clip", suite(limit=limit), tasks)
+        accuracy = right[:count].double().mean().item()
+        assert row["value"] == pytest.approx(accuracy)
+        error = right[:count].double().std().item() / count**0.5
+        assert (row["count"], row["stderr"]) == (count, pytest.approx(error))
+        assert (row["task"], row["metric"], row["filter"]) == ("demo_digits", "acc", "none")
+    [row] = image_evaluation.evaluate(clip, "clip", suite(dtype="bfloat16"), tasks)
+    assert 0 <= row["value"] <= 1
+
+
+def test_a_head_of_another_number_of_classes_is_refused(vit, prepared):
+    logits = image_models.logits(vit, "image_classifier", None, 10)
+    model = image_models.load(vit, "image_classifier", torch.float32)
+    assert logits(model, prepared.pixels(0, 2)).shape == (2, 10)
+    with pytest.raises(UserError, match="tells 10 classes, the task has 47"):
+        image_models.logits(vit, "image_classifier", None, 47)
+
+
+@pytest.mark.parametrize("batch_size", [8, 20, 64])
+def test_the_loss_is_the_mean_cross_entropy_whatever_the_batches(vit, prepared, batch_size):
+    model = image_models.load(vit, "image_classifier", torch.float32)
+    logits = image_models.logits(vit, "image_classifier", None, 10)
+    spec = {"kind": "image_classification", "options": {}, "count": 20, "batch_size": batch_size}
+    parts = losses.build_of_images(spec, prepared, logits)
+    assert sum(weight for weight, _ in parts) == pytest.approx(1)
+    with torch.no_grad():
+        wanted = cross_entropy(logits(model, prepared.pixels(0, 20)), prepared.labels[:20])
+        found = sum(weight * part(model) for weight, part in parts)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_pictures_of_a_loss_are_drawn_by_its_seed(vit, prepared):
+    logits = image_models.logits(vit, "image_classifier", None, 10)
+    model = image_models.load(vit, "image_classifier", torch.float32)
+    spec = {"kind": "image_classification", "options": {}, "count": 9, "batch_size": 9}
+
+    def loss(seed):
+        [(_, part)] = losses.build_of_images(spec | {"seed": seed}, prepared, logits)
+        with torch.no_grad():
+            return part(model).item()
+
+    assert loss(1) == loss(1) != loss(2)
+    assert loss(None) != loss(1)
+    with pytest.raises(UserError, match="70 examples, the loss's count asks for 71"):
+        losses.build_of_images(spec | {"count": 71}, prepared, logits)
+
+
+def test_what_pictures_were_prepared_from_is_told(prepared):
+    told = json.loads((prepared.folder / "values.json").read_text())
+    assert len(told["source"]) == 64
+    assert {file.name for file in images.Pictures.identity(prepared.folder)} == {
+        "values.json",
+        "labels.npy",
+    }
