@@ -9,7 +9,7 @@ sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from deltaedit import config as configuration
-from deltaedit import digest, figures, study, tasks
+from deltaedit import digest, figures, image_tasks, study, tasks
 
 try:
     configuration.check(config, workflow.configfiles, PROJECT)
@@ -62,6 +62,31 @@ def checkpoint_files(wildcards):
     return study.source_files(config, wildcards.pair, wildcards.end)
 
 
+def checkpoint_key(wildcards):
+    """The key of the config that states the revision of a checkpoint."""
+    return f"pairs.{wildcards.pair}.{wildcards.end}.revision"
+
+
+def tower_base(wildcards):
+    """The base that completes a checkpoint if it is the vision tower of a CLIP alone."""
+    return study.base_of_tower(config, wildcards.pair, wildcards.end)
+
+
+def data_key(wildcards):
+    """The key of the config that states the revision of a loss's data."""
+    return f"losses.{wildcards.loss}.data.revision"
+
+
+def image_source(wildcards):
+    """Where the images of a task come from."""
+    return study.image_source(**wildcards)
+
+
+def image_key(wildcards):
+    """The key of the config that lacks the revision of a task's images, if one does."""
+    return study.image_key(config, **wildcards)
+
+
 # --- edit, evaluate, approximate loss -------------------------------------------------------
 
 
@@ -97,11 +122,11 @@ def task_files(wildcards):
 
 
 def loss_data(wildcards):
-    """The data file of a loss: from the hub, the working folder or the project's."""
-    data = config["losses"][wildcards.loss]["data"]
-    if not isinstance(data, str):
-        return f"resources/data/{wildcards.loss}.jsonl"
-    return os.path.relpath(configuration.data_file(data, PROJECT))
+    """The data file of a loss: downloaded, made, in the working folder or the project's."""
+    file = study.loss_data(config, wildcards.loss)
+    if config["losses"][wildcards.loss]["data"] != file:
+        return file
+    return os.path.relpath(configuration.data_file(file, PROJECT))
 
 
 def loss_code(script):

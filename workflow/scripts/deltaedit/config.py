@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from deltaedit import edits, figures, formats, losses, quadrature, registry, sweeps, tasks
+from deltaedit import edits, figures, formats, losses, quadrature, registry, study, sweeps, tasks
 from deltaedit.errors import UserError
 from deltaedit.sweeps import Variant
 
@@ -134,6 +134,8 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
             with_place(place, quadrature.rule, rule, loss["intervals"])
         if isinstance(loss["data"], str):
             with_place(f"{place}.data", data_file, loss["data"], root)
+        elif "task" in loss["data"]:
+            with_place(f"{place}.data", study.loss_data, config, name)
     for i, run in enumerate(config["runs"]):
         _known(f"runs[{i}].pair", "pair", run["pair"], config["pairs"])
         for noun in ("sweep", "suite", "loss"):

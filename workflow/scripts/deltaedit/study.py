@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deltaedit import edits, registry, sweeps
+from deltaedit import edits, image_tasks, registry, sweeps
 from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
 
 NOTHING = "(?!)"  # as a regular expression
+UNPINNED = "unpinned"  # stands in a path for a revision that the config leaves open
 STARTS = {  # of the demo: world -> stage -> the stage that it trains on
     "language": {"sft": "pretrained", "sft_early": "pretrained", "dpo": "sft"},
     "vision": {"digits": "pretrained", "signs": "pretrained"},
@@ -42,10 +43,73 @@ def source_files(config: Config, pair: str, end: str) -> list[str]:
     return []
 
 
+def base_of_tower(config: Config, pair: str, end: str) -> list[str]:
+    """Return the base that completes a post which may hold the vision tower of a CLIP alone."""
+    if config["pairs"][pair]["kind"] == "clip" and end == "post":
+        return [f"resources/models/{pair}/base"]
+    return []
+
+
 def fetched(config: Config) -> str:
-    """Return a regular expression of the losses whose data come from the hub."""
-    names = [name for name, loss in config["losses"].items() if not isinstance(loss["data"], str)]
-    return "|".join(names) or NOTHING
+    """Return a regular expression of the losses whose data are text from the hub."""
+    losses = config["losses"].items()
+    return "|".join(name for name, loss in losses if "repo" in _data(loss)) or NOTHING
+
+
+def loss_data(config: Config, loss: str) -> str:
+    """Return the file with the data of a loss: made here, or as the config names it."""
+    data = config["losses"][loss]["data"]
+    if "repo" in _data(config["losses"][loss]):
+        return f"resources/data/{loss}.jsonl"
+    return data if isinstance(data, str) else images(**data)
+
+
+def images(task: str, split: str, revision: str | None) -> str:
+    """Return the file with the images of a task's split: from the hub, or the demo's own.
+
+    Raises:
+        ValueError: unknown task, a split that it lacks, a revision of images that are made here.
+    """
+    spec = image_tasks.load(task)
+    if spec.repo:
+        return f"resources/images/{task}@{revision or UNPINNED}/{split}.parquet"
+    if split not in spec.files:
+        raise ValueError(registry.unknown(f"split of {task}", split, spec.files))
+    if revision:
+        raise ValueError(f"{task} is made here and has no revision")
+    return spec.files[split]
+
+
+def image_source(task: str, split: str, revision: str) -> dict[str, Any]:
+    """Return where the images of a path come from."""
+    spec = image_tasks.load(task)
+    commit = None if revision == UNPINNED else revision
+    return {"repo": spec.repo, "name": spec.name, "split": split, "revision": commit}
+
+
+def image_key(config: Config, task: str, split: str, revision: str) -> str | None:
+    """Return which key of the config is to state the revision of images, if it does not."""
+    if revision != UNPINNED:
+        return None
+    asked = [
+        *(
+            (f"suites.{name}.tasks.{task}", image_tasks.load(task).split, suite["tasks"][task])
+            for name, suite in config["suites"].items()
+            if task in suite["tasks"]
+        ),
+        *(
+            (f"losses.{name}.data", data["split"], data)
+            for name, loss in config["losses"].items()
+            if (data := _data(loss)).get("task") == task
+        ),
+    ]
+    keys = [f"{key}.revision" for key, of, it in asked if of == split and not it["revision"]]
+    return " and ".join(keys)
+
+
+def _data(loss: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the data of a loss if they are not a file."""
+    return loss["data"] if isinstance(loss["data"], dict) else {}
 
 
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
