@@ -185,6 +185,31 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             {**DATASET, "fields": {"prompt": 3}},
             "losses.demo_math.data.fields.prompt: got 3, must be the name of a column",
         ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtds", "split": "train"},
+            "losses.demo_math.data: unknown image task 'dtds'. Did you mean 'dtd'?",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "demo_digits", "split": "valid"},
+            "losses.demo_math.data: unknown split of demo_digits 'valid'. Known: test, train",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtd", "split": "train[:5]"},
+            "losses.demo_math.data.split: got 'train[:5]', must be the name of a split",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtd", "split": "train", "revision": "main"},
+            "losses.demo_math.data.revision: got 'main', must be the 40 hex digits of a commit",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtd", "splt": "train"},
+            "losses.demo_math.data: unknown key 'splt'. Did you mean 'split'?",
+        ),
         (("losses", "demo_math", "seed"), -1, "losses.demo_math.seed: got -1, must be null"),
         (
             ("losses", "demo_math", "autocast"),
@@ -247,6 +272,63 @@ def test_a_dataset_of_the_hub_is_data_of_a_loss(tmp_path):
     config = changed(("losses", "demo_math", "data"), {**DATASET, "name": "main", "fields": fields})
     check(config, tmp_path)
     assert study.fetched(config) == "demo_math"
+
+
+def test_revisions_may_be_left_open(tmp_path):
+    config = changed(("losses", "demo_math", "data"), {**DATASET, "revision": None})
+    config["pairs"]["demo_lm"]["post"] = {**HUB, "revision": None}
+    check(config, tmp_path)
+    assert config["suites"]["demo"]["tasks"]["demo_math"]["revision"] is None
+
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_where_images_are():
+    file = f"resources/images/dtd@{REVISION}/train.parquet"
+    assert study.images("dtd", "train", REVISION) == file
+    assert study.images("dtd", "test", None) == "resources/images/dtd@unpinned/test.parquet"
+    made = "resources/demo/vision/data/digits/train.parquet"
+    assert study.images("demo_digits", "train", None) == made
+    with pytest.raises(ValueError, match=r"unknown split of demo_digits 'valid'\. Known: test, tr"):
+        study.images("demo_digits", "valid", None)
+    with pytest.raises(ValueError, match="demo_digits is made here and has no revision"):
+        study.images("demo_digits", "test", REVISION)
+    source = {"repo": "ufldl-stanford/svhn", "name": "cropped_digits", "split": "test"}
+    assert study.image_source("svhn", "test", REVISION) == {**source, "revision": REVISION}
+    assert study.image_source("svhn", "test", "unpinned") == {**source, "revision": None}
+
+
+def test_the_key_of_a_revision_left_open_is_named():
+    unpinned = {"revision": None}
+    config = {
+        "suites": {"all": {"tasks": {"dtd": unpinned, "svhn": {"revision": REVISION}}}},
+        "losses": {
+            "textures": {"data": {"task": "dtd", "split": "train", **unpinned}},
+            "again": {"data": {"task": "dtd", "split": "train", **unpinned}},
+            "pinned": {"data": {"task": "dtd", "split": "train", "revision": REVISION}},
+            "text": {"data": "text.jsonl"},
+        },
+    }
+    assert study.image_key(config, "dtd", "test", "unpinned") == "suites.all.tasks.dtd.revision"
+    keys = "losses.textures.data.revision and losses.again.data.revision"
+    assert study.image_key(config, "dtd", "train", "unpinned") == keys
+    assert study.image_key(config, "dtd", "train", REVISION) is None
+
+
+def test_data_of_a_loss_may_be_images(tmp_path):
+    config = changed(("losses", "demo_math", "data"), {"task": "dtd", "split": "train"})
+    check(config, tmp_path)
+    assert study.fetched(config) == study.NOTHING
+    file = "resources/images/dtd@unpinned/train.parquet"
+    assert study.loss_data(config, "demo_math") == file
+
+
+def test_only_a_post_of_clip_may_need_its_base():
+    config = {"pairs": {"clip": {"kind": "clip"}, "lm": {"kind": "causal_lm"}}}
+    assert study.base_of_tower(config, "clip", "post") == ["resources/models/clip/base"]
+    assert study.base_of_tower(config, "clip", "base") == []
+    assert study.base_of_tower(config, "lm", "post") == []
 
 
 def test_two_sweeps_of_one_name_are_refused(tmp_path):

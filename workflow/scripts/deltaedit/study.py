@@ -104,7 +104,7 @@ def image_key(config: Config, task: str, split: str, revision: str) -> str | Non
         ),
     ]
     keys = [f"{key}.revision" for key, of, it in asked if of == split and not it["revision"]]
-    return " and ".join(keys)
+    return " and ".join(keys) or "revision"
 
 
 def _data(loss: Mapping[str, Any]) -> Mapping[str, Any]:
