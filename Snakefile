@@ -1,6 +1,7 @@
 # resources/demo/{world}/{stage}/                     checkpoints of the offline demo, trained here
 # resources/models/{pair}/{end}/                      base and post of a pair, Hugging Face layout
 # resources/data/{loss}.jsonl                         examples of a loss from the hub
+# resources/images/{task}@{revision}/{split}.parquet  images and labels of a task from the hub
 # results/{pair}/delta/                               post minus base, exact, and its statistics
 # results/{pair}/gradient/{loss}/                     gradient of a loss at post
 # results/{pair}/variants/{sweep}/{slice}/{variant}/  edited checkpoints, temporary unless kept

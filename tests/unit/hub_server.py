@@ -1,4 +1,4 @@
-"""A Hugging Face Hub of one repository on this machine, with faults on demand.
+"""A Hugging Face Hub of one repository, or a few, on this machine, with faults on demand.
 
 It answers what huggingface_hub 2.4 asks of the Hub for `model_info` and `hf_hub_download`:
 
@@ -43,7 +43,7 @@ class HubServer:
     wrong. `requests` lists what was asked. With `refuse = (status, code)` every answer is that
     refusal, with `gate` every answer but the list of files. With `hashes = False` the list has no
     hashes. With `xet = True` large files are offered by Xet's protocol, from a store that has
-    nothing.
+    nothing. The repositories of the servers in `beside` are served here as well.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class HubServer:
         self.gate: tuple[int, str] | None = None
         self.hashes = True
         self.xet = False
+        self.beside: list[HubServer] = []
         self._faults: dict[tuple[str, str], tuple[str, float]] = {}
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -71,6 +72,11 @@ class HubServer:
         number), or a status such as `503`.
         """
         self._faults[method, name] = (kind, times)
+
+    def holding(self, path: str) -> "HubServer":
+        """Return the server that has the repository of a path."""
+        places = ((hub, (f"{hub.api}/", hub.resolve)) for hub in self.beside)
+        return next((hub for hub, place in places if path.startswith(place)), self)
 
     def next_fault(self, method: str, name: str) -> str | None:
         with self._lock:
@@ -119,7 +125,7 @@ class HubServer:
         self._http.server_close()
 
 
-def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
+def _handler(server: HubServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -128,6 +134,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             if path == "/api/agent-harnesses":  # for huggingface_hub's User-Agent, now and then
                 self._refuse(404, "")
                 return
+            hub = server.holding(path)
             hub.requests.append(Request(self.command, self.path, self.headers.get("Range")))
             api, tree = f"{hub.api}/revision/", f"{hub.api}/tree/{hub.revision}"
             files = hub.resolve
@@ -151,13 +158,13 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 content = json.dumps(hub.listing()).encode()
                 self._send(200, {"Content-Type": "application/json"}, content, fault)
             elif path.startswith(files) and (name := path.removeprefix(files)) in hub.files:
-                self._file(name)
+                self._file(hub, name)
             else:
                 self._refuse(404, "EntryNotFound" if path.startswith(files) else "RepoNotFound")
 
         do_HEAD = do_GET
 
-        def _file(self, name: str) -> None:
+        def _file(self, hub: HubServer, name: str) -> None:
             content = hub.files[name]
             headers = {"X-Repo-Commit": hub.revision, "ETag": f'"{blob_hash(content)}"'}
             if name.endswith(LARGE):

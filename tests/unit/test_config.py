@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from deltaedit import config as configuration
-from deltaedit import study
+from deltaedit import image_study, study
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -185,6 +185,26 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             {**DATASET, "fields": {"prompt": 3}},
             "losses.demo_math.data.fields.prompt: got 3, must be the name of a column",
         ),
+        (
+            ("losses", "demo_digits", "data"),
+            {"task": "dtds", "split": "train"},
+            "losses.demo_digits.data: unknown image task 'dtds'. Did you mean 'dtd'?",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtd", "split": "train[:5]"},
+            "losses.demo_math.data.split: got 'train[:5]', must be the name of a split",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtd", "split": "train", "revision": "main"},
+            "losses.demo_math.data.revision: got 'main', must be the 40 hex digits of a commit",
+        ),
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtd", "splt": "train"},
+            "losses.demo_math.data: unknown key 'splt'. Did you mean 'split'?",
+        ),
         (("losses", "demo_math", "seed"), -1, "losses.demo_math.seed: got -1, must be null"),
         (
             ("losses", "demo_math", "autocast"),
@@ -247,6 +267,138 @@ def test_a_dataset_of_the_hub_is_data_of_a_loss(tmp_path):
     config = changed(("losses", "demo_math", "data"), {**DATASET, "name": "main", "fields": fields})
     check(config, tmp_path)
     assert study.fetched(config) == "demo_math"
+
+
+def test_revisions_may_be_left_open(tmp_path):
+    config = changed(("losses", "demo_math", "data"), {**DATASET, "revision": None})
+    config["pairs"]["demo_lm"]["post"] = {**HUB, "revision": None}
+    check(config, tmp_path)
+    assert config["suites"]["demo"]["tasks"]["demo_math"]["revision"] is None
+
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_where_images_are():
+    file = f"resources/images/dtd@{REVISION}/train.parquet"
+    assert image_study.images("dtd", "train", REVISION) == file
+    assert image_study.images("dtd", "test", None) == "resources/images/dtd@unpinned/test.parquet"
+    made = "resources/demo/vision/data/digits/train.parquet"
+    assert image_study.images("demo_digits", "train", None) == made
+    with pytest.raises(ValueError, match=r"unknown split of demo_digits 'valid'\. Known: test, tr"):
+        image_study.images("demo_digits", "valid", None)
+    with pytest.raises(ValueError, match="demo_digits is made here and has no revision"):
+        image_study.images("demo_digits", "test", REVISION)
+    source = {"repo": "ufldl-stanford/svhn", "name": "cropped_digits", "split": "test"}
+    assert image_study.image_source("svhn", "test", REVISION) == {**source, "revision": REVISION}
+    assert image_study.image_source("svhn", "test", "unpinned") == {**source, "revision": None}
+
+
+def test_the_key_of_a_revision_left_open_is_named():
+    unpinned = {"revision": None}
+    config = {
+        "suites": {"all": {"tasks": {"dtd": unpinned, "svhn": {"revision": REVISION}}}},
+        "losses": {
+            "textures": {"data": {"task": "dtd", "split": "train", **unpinned}},
+            "again": {"data": {"task": "dtd", "split": "train", **unpinned}},
+            "other": {"data": {"task": "dtd", "split": "test", **unpinned}},
+            "text": {"data": "text.jsonl"},
+        },
+    }
+    keys = "suites.all.tasks.dtd.revision and losses.other.data.revision"
+    assert image_study.image_key(config, "dtd", "test", "unpinned") == keys
+    keys = "losses.textures.data.revision and losses.again.data.revision"
+    assert image_study.image_key(config, "dtd", "train", "unpinned") == keys
+    assert image_study.image_key(config, "dtd", "train", REVISION) is None
+
+
+IMAGES = {"kind": "image_classification", "count": 8, "batch_size": 8}
+
+
+def test_data_of_a_loss_may_be_images(tmp_path):
+    config = copy.deepcopy(DEFAULT)
+    config["losses"]["textures"] = {**IMAGES, "data": {"task": "dtd", "split": "train"}}
+    check(config, tmp_path)
+    assert "textures" not in study.fetched(config)
+    file = "resources/images/dtd@unpinned/train.parquet"
+    assert image_study.images_of(config, "dtd", "train") == file
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (
+            ("losses", "demo_math", "data"),
+            {"task": "dtd", "split": "train"},
+            "losses.demo_math.data: next_token needs a file or a data set of the hub",
+        ),
+        (
+            ("losses", "demo_digits", "data"),
+            "workflow/tasks/demo/math.jsonl",
+            "losses.demo_digits.data: image_classification needs an image task and a split",
+        ),
+        (
+            ("losses", "demo_digits", "data"),
+            {"task": "demo_digits", "split": "tset"},
+            "losses.demo_digits.data: unknown split of demo_digits 'tset'. Did you mean 'test'?",
+        ),
+        (
+            ("suites", "demo", "tasks", "demo_digits"),
+            {"metric": "acc"},
+            "suites.demo.tasks: 'demo_digits' is of images, 'demo_math' is not; make two suites",
+        ),
+        (
+            ("suites", "digits", "tasks", "demo_digits", "metric"),
+            "exact_match",
+            "suites.digits.tasks.demo_digits: unknown metric 'exact_match'. Known: acc",
+        ),
+        (
+            ("suites", "demo", "tasks", "demo_math", "revision"),
+            REVISION,
+            "suites.demo.tasks.demo_math.revision: only image tasks have one",
+        ),
+        (
+            ("runs", 0, "suites"),
+            ["digits"],
+            "runs[0].suites: 'digits' is of images, but the models of 'demo_lm', a causal_lm pair,"
+            " read texts",
+        ),
+        (
+            ("runs", 0, "losses"),
+            ["demo_digits"],
+            "runs[0].losses: 'demo_digits' is of images, but the models of 'demo_lm'",
+        ),
+        (
+            ("figures", "vision_accuracy", "suite"),
+            ["digits", "signs", "digits"],
+            "figures.vision_accuracy.suite: 3 of them for 2 pairs; give one, or one for each",
+        ),
+    ],
+)
+def test_images_and_texts_do_not_mix(tmp_path, place, value, message):
+    with pytest.raises(configuration.ConfigError) as error:
+        check(changed(place, value), tmp_path)
+    assert message in str(error.value)
+
+
+def test_a_split_has_one_revision(tmp_path):
+    config = copy.deepcopy(DEFAULT)
+    data = {"task": "dtd", "split": "train"}
+    config["losses"] |= {
+        "one": {**IMAGES, "data": {**data, "revision": REVISION}},
+        "two": {**IMAGES, "data": data},
+    }
+    with pytest.raises(
+        configuration.ConfigError, match=r"losses.one.data and losses.two.data differ in their rev"
+    ):
+        check(config, tmp_path)
+
+
+def test_only_a_post_of_clip_may_need_its_base():
+    config = {"pairs": {"clip": {"kind": "clip"}, "lm": {"kind": "causal_lm"}}}
+    assert image_study.base_of_tower(config, "clip", "post") == ["resources/models/clip/base"]
+    assert image_study.base_of_tower(config, "clip", "base") == []
+    assert image_study.base_of_tower(config, "lm", "post") == []
 
 
 def test_two_sweeps_of_one_name_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""A dataset's split arrives as JSON lines, from the commit that was named, or not at all."""
+"""A dataset's split arrives as lines or images, from the commit that was named, or not at all."""
 
 import io
 import json
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyarrow
 import pytest
+from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset
+from PIL import Image as Picture
 from pyarrow.parquet import write_table
 
 from .hub_server import HubServer
@@ -28,9 +30,10 @@ PROGRAM = """
 import json, logging, sys
 from pathlib import Path
 from deltaedit.hub import SourceError
-from deltaedit.hub_data import download
+from deltaedit import hub_data
 logging.basicConfig(level="INFO")
-sources, target, options = map(json.loads, sys.argv[1:])
+download = getattr(hub_data, sys.argv[1])
+sources, target, options = map(json.loads, sys.argv[2:])
 for source in sources:
     try:
         download(source, Path(target), **options)
@@ -90,14 +93,16 @@ def fetch(tmp_path, target):
     It takes one source or several, as changes to the usual one, and returns the refusals.
     """
 
-    def run(hub, *changes, environment=()):
+    def run(hub, *changes, environment=(), function="download"):
         foreign = ("HF_", "HUGGING", "http", "HTTP", "all_", "ALL_")
         env = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
         env |= {"PYTHONPATH": str(LIBRARY), "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "h")}
         usual = {"repo": REPO, "revision": REVISION, "split": "test"}
         sources = [{**usual, **change} for change in changes or [{}]]
-        arguments = map(json.dumps, (sources, str(target), {"retries": 1, "wait": 0.01}))
-        command = [sys.executable, "-c", PROGRAM, *arguments]
+        arguments = map(
+            json.dumps, (sources, str(target), {"retries": 1, "wait": 0.01, "key": "a.b.revision"})
+        )
+        command = [sys.executable, "-c", PROGRAM, function, *arguments]
         env |= dict(environment)
         done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -162,6 +167,7 @@ def test_patience_ends_with_one_line(serve, fetch, target):
 ABSENT = [
     ({"revision": "f" * 40}, "no such revision; copy a full commit hash"),
     ({"revision": "main"}, "revision 'main' is not a full commit hash"),
+    ({"revision": None}, "a.b.revision is null; fill in the 40 digits of a commit"),
     ({"split": "tests"}, "Unknown split \"tests\". Should be one of ['train', 'test']"),
     (
         {"fields": {"prompt": "questions"}},
@@ -189,7 +195,7 @@ UNNAMED = [
 def test_what_is_not_there_is_refused_in_one_line(serve, fetch, target, files, cases):
     refusals = fetch(serve(files), *(change for change, _ in cases))
     for refusal, (_, wanted) in zip(refusals, cases, strict=True):
-        assert refusal.startswith(f"hub datasets/{REPO}@")
+        assert refusal.startswith(f"hub datasets/{REPO}")
         assert wanted in refusal
     assert beside(target) == []
 
@@ -220,3 +226,69 @@ def test_the_cache_serves_offline_and_only_the_commit_that_was_named(serve, fetc
     assert "not complete in the cache; unset HF_HUB_OFFLINE" in refusal
     assert written(target) == ROWS
     assert hub.requests == []
+
+
+# ---- images ----
+
+COLORS = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+LABELS = [2, 0, 1]
+
+
+def png(color):
+    file = io.BytesIO()
+    Picture.new("RGB", (4, 3), color).save(file, "PNG")
+    return file.getvalue()
+
+
+def image_parquet(label, **more):
+    """Return a Parquet file as the Hub's datasets have it, its images in PNG."""
+    pictures = [{"bytes": png(color), "path": "/elsewhere/1.png"} for color in COLORS]
+    columns = {"label": LABELS, "image": pictures, **more}
+    features = Features(
+        {"label": label, "image": Image()} | {name: Value("string") for name in more}
+    )
+    file = io.BytesIO()
+    Dataset.from_dict(columns, features=features).to_parquet(file)
+    return file.getvalue()
+
+
+NAMED = ClassLabel(names=["x", "y", "z"])
+IN_PARQUET = {"data/test-0.parquet": image_parquet(NAMED, note=["not for us"] * 3)}
+
+
+def pictures(target, tmp_path):
+    rows = load_dataset("parquet", data_files=str(target), split="train", cache_dir=str(tmp_path))
+    return rows, {row["label"]: row["image"].getpixel((0, 0)) for row in rows}
+
+
+def test_images_arrive_with_their_labels_and_nothing_else(serve, fetch, target, tmp_path):
+    assert fetch(serve(IN_PARQUET), function="download_images") == []
+    rows, found = pictures(target, tmp_path)
+    assert rows.features == Features({"image": Image(), "label": NAMED})
+    assert found == dict(zip(LABELS, COLORS, strict=True))
+    table = pyarrow.parquet.read_table(target)
+    assert set(table["image"].combine_chunks().field("bytes").to_pylist()) == set(map(png, COLORS))
+    assert b"/elsewhere" not in target.read_bytes()
+    assert beside(target) == [target]
+
+
+def test_labels_without_names_arrive(serve, fetch, target, tmp_path):
+    files = {"test.parquet": image_parquet(Value("int32"))}
+    assert fetch(serve(files), function="download_images") == []
+    assert pictures(target, tmp_path)[1] == dict(zip(LABELS, COLORS, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("files", "change", "wanted"),
+    [
+        (IN_PARQUET, {"split": "tests"}, 'Unknown split "tests"'),
+        (IN_PARQUET, {"revision": None}, "a.b.revision is null; fill in the 40 digits of a commit"),
+        (LINES, {}, "unknown column 'image'. Known: answer, level, question; name a dataset with"),
+        ({"test.parquet": image_parquet(Value("string"))}, {}, "column 'label' holds Value("),
+    ],
+    ids=["split", "revision", "columns", "types"],
+)
+def test_what_is_no_images_is_refused_in_one_line(serve, fetch, target, files, change, wanted):
+    (refusal,) = fetch(serve(files), change, function="download_images")
+    assert wanted in refusal
+    assert beside(target) == []

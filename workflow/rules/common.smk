@@ -9,7 +9,7 @@ sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from deltaedit import config as configuration
-from deltaedit import digest, figures, image_tasks, study, tasks
+from deltaedit import digest, figures, image_study, image_tasks, study, tasks
 
 try:
     configuration.check(config, workflow.configfiles, PROJECT)
@@ -63,6 +63,31 @@ def checkpoint_files(wildcards):
     return study.source_files(config, wildcards.pair, wildcards.end)
 
 
+def checkpoint_key(wildcards):
+    """The key of the config that states the revision of a checkpoint."""
+    return f"pairs.{wildcards.pair}.{wildcards.end}.revision"
+
+
+def tower_base(wildcards):
+    """The base that completes a checkpoint if it is the vision tower of a CLIP alone."""
+    return image_study.base_of_tower(config, wildcards.pair, wildcards.end)
+
+
+def data_key(wildcards):
+    """The key of the config that states the revision of a loss's data."""
+    return f"losses.{wildcards.loss}.data.revision"
+
+
+def image_source(wildcards):
+    """Where the images of a task come from."""
+    return image_study.image_source(**wildcards)
+
+
+def image_key(wildcards):
+    """The key of the config that lacks the revision of a task's images, if one does."""
+    return image_study.image_key(config, **wildcards)
+
+
 # --- edit, evaluate, approximate loss -------------------------------------------------------
 
 
@@ -98,23 +123,24 @@ def task_files(wildcards):
 
 
 def loss_inputs(wildcards):
-    """The data of a loss, from the hub, a file or a task's images, and the head that it needs."""
-    data = config["losses"][wildcards.loss]["data"]
-    if isinstance(data, str):
-        return {"data": os.path.relpath(configuration.data_file(data, PROJECT))}
-    if "repo" in data:
-        return {"data": f"resources/data/{wildcards.loss}.jsonl"}
-    found = {"data": study.prepared(wildcards.pair, data["task"], data["split"])}
-    if heads := study.heads(config, wildcards.pair, [data["task"]]):
-        found["head"] = heads[0]
-    return found
+    """The data of a loss: a file, or a task's prepared images and the head that they need."""
+    loss = config["losses"][wildcards.loss]
+    data = loss["data"]
+    if image_study.asks_images(loss):
+        heads = image_study.heads(config, wildcards.pair, [data["task"]])
+        place = image_study.prepared(wildcards.pair, data["task"], data["split"])
+        return {"data": place, **dict(zip(["head"], heads))}
+    file = study.loss_data(config, wildcards.loss)
+    if file != data:
+        return {"data": file}
+    return {"data": os.path.relpath(configuration.data_file(file, PROJECT))}
 
 
 def suite_images(wildcards):
     """The prepared images of a suite's tasks, and for CLIP their zero-shot heads."""
     names = list(config["suites"][wildcards.suite]["tasks"])
-    found = [study.prepared(wildcards.pair, name) for name in names]
-    return {"images": found, "heads": study.heads(config, wildcards.pair, names)}
+    found = [image_study.prepared(wildcards.pair, name) for name in names]
+    return {"images": found, "heads": image_study.heads(config, wildcards.pair, names)}
 
 
 def task_definition(wildcards):
@@ -122,9 +148,9 @@ def task_definition(wildcards):
     return os.path.relpath(image_tasks.file(wildcards.task))
 
 
-def image_source(wildcards):
+def task_images(wildcards):
     """The data set that an image task's split is prepared from."""
-    return study.images(wildcards.task, wildcards.split)
+    return image_study.images_of(config, wildcards.task, wildcards.split)
 
 
 def loss_code(script):

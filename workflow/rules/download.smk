@@ -38,6 +38,7 @@ rule make_demo_images:
 rule download_checkpoint:
     input:
         local=checkpoint_files,
+        base=tower_base,
     output:
         checkpoint=directory("resources/models/{pair}/{end}"),
     log:
@@ -49,6 +50,7 @@ rule download_checkpoint:
         "../../envs/deltaedit.yaml"
     params:
         source=checkpoint_source,
+        key=checkpoint_key,
         code=code("download_checkpoint.py"),
     script:
         "../scripts/download_checkpoint.py"
@@ -68,6 +70,29 @@ rule download_data:
         "../../envs/deltaedit.yaml"
     params:
         source=lookup(dpath="losses/{loss}/data", within=config),
+        key=data_key,
         code=code("download_data.py"),
     script:
         "../scripts/download_data.py"
+
+
+rule download_images:
+    output:
+        images="resources/images/{task}@{revision}/{split}.parquet",
+    log:
+        "logs/download_images/{task}@{revision}/{split}.log",
+    benchmark:
+        "benchmarks/download_images/{task}@{revision}/{split}.tsv"
+    wildcard_constraints:
+        task="|".join(image_tasks.names()),
+        revision=f"[0-9a-f]{{40}}|{image_study.UNPINNED}",
+        split="[^/]+",
+    localrule: True
+    conda:
+        "../../envs/deltaedit.yaml"
+    params:
+        source=image_source,
+        key=image_key,
+        code=code("download_images.py"),
+    script:
+        "../scripts/download_images.py"

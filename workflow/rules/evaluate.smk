@@ -30,7 +30,7 @@ rule prepare_images:
     input:
         base="resources/models/{pair}/base",
         task=task_definition,
-        images=image_source,
+        images=task_images,
     output:
         images=directory("results/{pair}/images/{task}/{split}"),
     log:
@@ -78,7 +78,7 @@ rule evaluate_images:
     benchmark:
         "benchmarks/evaluate_images/{pair}/{sweep}/{slice}/{suite}.tsv"
     wildcard_constraints:
-        pair=study.pairs_of(config, "clip", "image_classifier"),
+        pair=study.pairs_of(config, *image_tasks.KINDS),
     # Checkpoints on disk are measured before more are made.
     priority: 10
     conda:

@@ -9,4 +9,9 @@ from pathlib import Path
 from deltaedit.download import download
 
 if __name__ == "__main__":
-    download(snakemake.params.source, Path(snakemake.output.checkpoint))
+    download(
+        snakemake.params.source,
+        Path(snakemake.output.checkpoint),
+        base=next(map(Path, snakemake.input.base), None),
+        key=snakemake.params.key,
+    )

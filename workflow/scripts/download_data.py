@@ -9,4 +9,4 @@ from pathlib import Path
 from deltaedit.hub_data import download
 
 if __name__ == "__main__":
-    download(snakemake.params.source, Path(snakemake.output.data))
+    download(snakemake.params.source, Path(snakemake.output.data), key=snakemake.params.key)

@@ -14,6 +14,7 @@ from deltaedit import (
     edits,
     figures,
     formats,
+    image_study,
     image_tasks,
     losses,
     quadrature,
@@ -142,6 +143,8 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         for rule in loss["quadrature"]:
             with_place(place, quadrature.rule, rule, loss["intervals"])
         _check_data(f"{place}.data", loss, root)
+    for task, split in image_study.splits(config):
+        image_study.images_of(config, task, split)
     for i, run in enumerate(config["runs"]):
         _known(f"runs[{i}].pair", "pair", run["pair"], config["pairs"])
         for noun in ("sweep", "suite", "loss"):
@@ -196,21 +199,26 @@ def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]]) -> None:
         if not of_images:
             with_place(place, tasks.find, task)
             with_place(f"{place}.{task}", tasks.check, task, spec)
+            if spec["revision"]:
+                raise ValueError(f"{place}.{task}.revision: only image tasks have one")
         elif spec["metric"] != image_tasks.METRIC:
             known = registry.unknown("metric", spec["metric"], [image_tasks.METRIC])
             raise ValueError(f"{place}.{task}: {known}")
+        else:
+            split = image_tasks.load(task).split
+            with_place(f"{place}.{task}", image_study.images, task, split, spec["revision"])
 
 
 def _check_data(place: str, loss: Mapping[str, Any], root: Path) -> None:
     """Check that the data of a loss are of its kind, and exist if they are on this machine."""
     data, wanted = loss["data"], losses.load(loss["kind"]).DATA
-    if ("task" in data and not isinstance(data, str)) is not (wanted == "images"):
+    if image_study.asks_images(loss) is not (wanted == "images"):
         told = {"images": "an image task and a split", "texts": "a file or a data set of the hub"}
         raise ValueError(f"{place}: {loss['kind']} needs {told[wanted]}")
     if isinstance(data, str):
         with_place(place, data_file, data, root)
     elif wanted == "images":
-        with_place(place, study.images, data["task"], data["split"])
+        with_place(place, image_study.images, **data)
 
 
 def _check_kind(place: str, run: Mapping[str, Any], config: Mapping[str, Any]) -> None:
@@ -260,10 +268,10 @@ def _known(place: str, noun: str, name: str, known: Iterable[str]) -> None:
         raise ValueError(f"{place}: {registry.unknown(noun, name, known)}")
 
 
-def with_place(place: str, function: Any, *args: Any) -> Any:
-    """Call `function(*args)`; put `place` before the message of a ValueError it raises."""
+def with_place(place: str, function: Any, *args: Any, **named: Any) -> Any:
+    """Call `function`; put `place` before the message of a ValueError it raises."""
     try:
-        return function(*args)
+        return function(*args, **named)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
 

@@ -2,6 +2,7 @@
 
 Each file of the Hub is checked against its published hash, which huggingface_hub does not do.
 A killed job starts its unfinished file again, and keeps the finished ones in the user's cache.
+A vision tower alone is joined to the other parts of the CLIP that it was trained from.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_
 from huggingface_hub.errors import OfflineModeIsEnabled
 from safetensors import SafetensorError, safe_open
 
-from deltaedit import provenance
+from deltaedit import clip, provenance
 from deltaedit.files import INDEX, WEIGHTS, link_or_copy, whole_folder
 from deltaedit.hub import Commit, SourceError
 from deltaedit.logs import progress
@@ -40,7 +41,13 @@ class _Origin:
 
 
 def download(
-    source: Mapping[str, Any], target: Path, *, retries: int = 5, wait: float = 2.0
+    source: Mapping[str, Any],
+    target: Path,
+    *,
+    base: Path | None = None,
+    key: str = "revision",
+    retries: int = 5,
+    wait: float = 2.0,
 ) -> None:
     """Place the checkpoint that `source` names at `target`, whole or not at all.
 
@@ -49,15 +56,19 @@ def download(
         target: folder to make: config, tokenizer and safetensors in Hugging Face layout, and a
             record of source and content hash, nothing else. A single safetensors file becomes
             `model.safetensors`, whatever its name was.
+        base: folder of a CLIP whose other parts complete the checkpoint if it is a vision tower.
+        key: where the config states the revision.
         retries: how often a request to the Hub that failed for a passing reason is repeated.
         wait: seconds before the first repetition; it doubles with each further one.
 
     Raises:
         SourceError: nothing usable there, only pickled weights, access refused, the Hub out of
-            reach, a file that is not what was published, a shard that is cut short.
+            reach, a file that is not what was published, a shard that is cut short, a
+            tower that does not fit `base`.
     """
     if source["source"] == "hub":
-        origin = _hub(Commit(source["repo"], source["revision"], retries=retries, wait=wait))
+        commit = Commit(source["repo"], source["revision"], key=key, retries=retries, wait=wait)
+        origin = _hub(commit)
     elif source["source"] == "path":
         origin = _folder(Path(source["path"]).expanduser())
     else:
@@ -73,6 +84,8 @@ def download(
         for name, place in shards.items():
             stated = {tensor for tensor, shard in weight_map.items() if shard == name}
             _check_shard(folder / place, stated, f"{origin.where}: {name}")
+        if base is not None and clip.is_tower(folder):
+            clip.complete(folder, base, origin.where)
         provenance.mark(folder, source)
 
 

@@ -43,16 +43,22 @@ class Commit:
     """A repository of the Hub at one commit.
 
     Raises:
-        SourceError: the revision is not a full commit hash.
+        SourceError: the revision is missing, or not a full commit hash.
     """
 
     repo: str
-    revision: str
+    revision: str | None
     folder: str = ""  # where such repositories stand on the Hub, "datasets/" or, of models, none
+    key: str = "revision"  # where the config states the revision
     retries: int = 5  # how often a request that failed for a passing reason is repeated
     wait: float = 2.0  # seconds before the first repetition; it doubles with each further one
 
     def __post_init__(self) -> None:
+        if self.revision is None:
+            raise SourceError(
+                f"hub {self.folder}{self.repo}: {self.key} is null; fill in the 40 digits of a "
+                f"commit, to be copied from {self.page}/commits/main"
+            )
         if not re.fullmatch("[0-9a-f]{40}", self.revision):
             raise SourceError(
                 f"{self.where}: revision {self.revision!r} is not a full commit hash; copy its 40 "

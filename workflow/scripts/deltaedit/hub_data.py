@@ -1,23 +1,33 @@
-"""Fetch a split of a dataset from the Hugging Face Hub as JSON lines."""
+"""Fetch a split of a dataset from the Hugging Face Hub: as JSON lines, or images as Parquet."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, load_dataset_builder
+from datasets import ClassLabel, Dataset, Features, Image, Value, load_dataset_builder
 from datasets.exceptions import DatasetsError
+from datasets.table import embed_table_storage
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import OfflineModeIsEnabled
 from pyarrow import ArrowException
+from pyarrow.parquet import ParquetWriter
 
 from deltaedit import registry
 from deltaedit.files import whole_file
 from deltaedit.hub import Commit, SourceError
+from deltaedit.logs import progress
+
+BATCH = 100  # images in memory
 
 
 def download(
-    source: Mapping[str, Any], target: Path, *, retries: int = 5, wait: float = 2.0
+    source: Mapping[str, Any],
+    target: Path,
+    *,
+    key: str = "revision",
+    retries: int = 5,
+    wait: float = 2.0,
 ) -> None:
     """Write the rows of the split that `source` names to `target`, in their order, one per line.
 
@@ -26,6 +36,7 @@ def download(
             several; `fields`, our key -> the dataset's column, unless all columns are wanted as
             they are.
         target: file of JSON lines to make, whole or not at all.
+        key: where the config states the revision.
         retries: how often a request to the Hub that failed for a passing reason is repeated.
         wait: seconds before the first repetition; it doubles with each further one.
 
@@ -33,19 +44,77 @@ def download(
         SourceError: no such repository, revision, configuration, split or column, access refused,
             the Hub out of reach, data that need a script to be read or are no text or numbers.
     """
-    commit = Commit(source["repo"], source["revision"], "datasets/", retries, wait)
-    if not constants.is_offline_mode():
-        _refuse_script(commit, commit.ask(_published))
-    rows = commit.ask(_load, source.get("name"), source["split"], commit.where)
+    commit = Commit(source["repo"], source["revision"], "datasets/", key, retries, wait)
+    rows = _rows(commit, source, "the loss's data.name or data.split")
     fields = source.get("fields") or {column: column for column in rows.column_names}
-    for column in fields.values():
-        if column not in rows.column_names:
-            wrong = registry.unknown("column", column, rows.column_names)
-            raise SourceError(f"{commit.where}: {wrong}; correct the loss's data.fields")
-    rows = rows.select_columns(sorted(set(fields.values())))
+    rows = _selected(commit, rows, fields.values(), "correct the loss's data.fields")
     with whole_file(target) as partial, partial.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(_line({key: row[fields[key]] for key in fields}, commit.where))
+
+
+def download_images(
+    source: Mapping[str, Any],
+    target: Path,
+    *,
+    key: str = "revision",
+    retries: int = 5,
+    wait: float = 2.0,
+) -> None:
+    """Write the images and labels of the split that `source` names to `target`, in their order.
+
+    Args:
+        source: `repo`, `revision` and `split`; `name`, the dataset's configuration, if it has
+            several.
+        target: Parquet file to make, whole or not at all, with the columns `image`, the files as
+            they are, and `label`, a number, in the layout of `datasets`.
+        key: where the config states the revision.
+        retries: how often a request to the Hub that failed for a passing reason is repeated.
+        wait: seconds before the first repetition; it doubles with each further one.
+
+    Raises:
+        SourceError: as `download`, or the columns hold no images and labels.
+    """
+    commit = Commit(source["repo"], source["revision"], "datasets/", key, retries, wait)
+    rows = _rows(commit, source, "the split, or repo and name in the task's file")
+    advice = "name a dataset with images and labels in the task's file"
+    rows = _selected(commit, rows, ("image", "label"), advice)
+    _refuse_other_types(commit, rows.features, advice)
+    batches = rows.with_format("arrow").iter(BATCH)
+    with (
+        whole_file(target) as partial,
+        ParquetWriter(partial, rows.features.arrow_schema) as writer,
+    ):
+        for batch in progress(batches, commit.where, total=-(-len(rows) // BATCH)):
+            writer.write_table(embed_table_storage(batch))
+
+
+def _rows(commit: Commit, source: Mapping[str, Any], place: str) -> Dataset:
+    """Open the split that `source` names; `place` is where its names can be corrected."""
+    if not constants.is_offline_mode():
+        _refuse_script(commit, commit.ask(_published))
+    return commit.ask(_load, source.get("name"), source["split"], commit.where, place)
+
+
+def _selected(commit: Commit, rows: Dataset, columns: Iterable[str], advice: str) -> Dataset:
+    wanted = sorted(set(columns))
+    for column in wanted:
+        if column not in rows.column_names:
+            wrong = registry.unknown("column", column, rows.column_names)
+            raise SourceError(f"{commit.where}: {wrong}; {advice}")
+    return rows.select_columns(wanted)
+
+
+def _refuse_other_types(commit: Commit, features: Features, advice: str) -> None:
+    label = features["label"]
+    is_number = isinstance(label, Value) and "int" in label.dtype
+    for column, right in (
+        ("image", isinstance(features["image"], Image)),
+        ("label", isinstance(label, ClassLabel) or is_number),
+    ):
+        if not right:
+            found = _in_one_line(features[column])
+            raise SourceError(f"{commit.where}: column {column!r} holds {found}; {advice}")
 
 
 def _published(repo: str, revision: str) -> list[str]:
@@ -64,7 +133,9 @@ def _refuse_script(commit: Commit, names: list[str]) -> None:
         )
 
 
-def _load(repo: str, revision: str, name: str | None, split: str, where: str) -> Dataset:
+def _load(
+    repo: str, revision: str, name: str | None, split: str, where: str, place: str
+) -> Dataset:
     try:
         # With this prefix, a folder of that name in the working folder is not taken instead.
         builder = load_dataset_builder(f"hf://datasets/{repo}", name, revision=revision)
@@ -76,12 +147,11 @@ def _load(repo: str, revision: str, name: str | None, split: str, where: str) ->
         reason = _in_one_line(error.__cause__ or error)
         raise SourceError(f"{where}: cannot be read ({reason}); use another dataset") from error
     except ValueError as error:  # its message lists the configurations or the splits
-        advice = "correct the loss's data.name or data.split"
-        raise SourceError(f"{where}: {_in_one_line(error)}; {advice}") from error
+        raise SourceError(f"{where}: {_in_one_line(error)}; correct {place}") from error
 
 
-def _in_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _in_one_line(thing: object) -> str:
+    return " ".join(str(thing).split()) or type(thing).__name__
 
 
 def _line(row: Mapping[str, Any], where: str) -> str:

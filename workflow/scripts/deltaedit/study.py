@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deltaedit import edits, image_tasks, registry, sweeps
+from deltaedit import edits, registry, sweeps
 from deltaedit.sweeps import ENDS, WHOLE
 
 Config = Mapping[str, Any]
@@ -43,13 +43,20 @@ def source_files(config: Config, pair: str, end: str) -> list[str]:
 
 
 def fetched(config: Config) -> str:
-    """Return a regular expression of the losses whose data come from the hub."""
-    names = [name for name, loss in config["losses"].items() if "repo" in _mapping(loss["data"])]
-    return "|".join(names) or NOTHING
+    """Return a regular expression of the losses whose data are text from the hub."""
+    losses = config["losses"].items()
+    return "|".join(name for name, loss in losses if "repo" in _data(loss)) or NOTHING
 
 
-def _mapping(data: str | Mapping[str, Any]) -> Mapping[str, Any]:
-    return {} if isinstance(data, str) else data
+def loss_data(config: Config, loss: str) -> str:
+    """Return the file with the texts of a loss: from the hub, or as the config names it."""
+    data = config["losses"][loss]["data"]
+    return data if isinstance(data, str) else f"resources/data/{loss}.jsonl"
+
+
+def _data(loss: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the data of a loss if they are not a file."""
+    return loss["data"] if isinstance(loss["data"], dict) else {}
 
 
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
@@ -138,25 +145,6 @@ def pairs_of(config: Config, *kinds: str) -> str:
     """Return a regular expression of the pairs of these kinds."""
     names = [name for name, pair in config["pairs"].items() if pair["kind"] in kinds]
     return "|".join(names) or NOTHING
-
-
-def prepared(pair: str, task: str, split: str | None = None) -> str:
-    """Return the folder of a task's images as a pair's models take them; by default to test on."""
-    return f"results/{pair}/images/{task}/{split or image_tasks.load(task).split}"
-
-
-def heads(config: Config, pair: str, names: list[str]) -> list[str]:
-    """Return the files of the zero-shot heads of tasks; none if a pair's models have their own."""
-    is_clip = config["pairs"][pair]["kind"] == "clip"
-    return [f"results/{pair}/heads/{task}.safetensors" for task in names] if is_clip else []
-
-
-def images(task: str, split: str) -> str:
-    """Return the file that holds a split of an image task; ValueError if there is none."""
-    files = image_tasks.load(task).files
-    if split not in files:
-        raise ValueError(registry.unknown("split", split, files))
-    return files[split]
 
 
 def scores(config: Config) -> list[str]:
