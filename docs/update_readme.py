@@ -53,9 +53,13 @@ def gaps(changes: pd.DataFrame) -> str:
     every = rows.assign(gap=gap, method="all")
     for method, found in pd.concat([rows.assign(gap=gap), every]).groupby("method", sort=False):
         by_rule = [found[found["quadrature"] == rule]["gap"] for rule in rules]
-        numbers = (f"{g.median():.2g} | {g.quantile(0.9):.2g}" for g in by_rule)
+        numbers = (f"{_short(g.median())} | {_short(g.quantile(0.9))}" for g in by_rule)
         lines.append(f"| {method} | {len(by_rule[0])} | {' | '.join(numbers)} |")
     return "\n".join(lines)
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def claims(found: pd.DataFrame) -> str:
