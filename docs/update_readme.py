@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
-FIGURES = ("dare_accuracy", "dare_loss_terms")
+FIGURES = ("dare_accuracy", "dare_loss_terms", "vision_accuracy")
 ROWS = {  # label -> (pair, sweep, variant)
     "base (pretrained)": ("demo_lm", "ends", "base"),
     "post (post-trained)": ("demo_lm", "ends", "post"),

@@ -81,3 +81,34 @@ def test_a_list_on_an_axis_has_a_readable_name():
     grid = {"weights": [[0.5, 0.5], [1, 2]]}
     found = slices("s", {"method": "combine", "grid": grid}, seed=0)["all"]
     assert [variant.name for variant in found] == ["weights=0.5+0.5", "weights=1+2"]
+
+
+def test_several_grids_are_one_after_the_other():
+    grids = [
+        {"drop_rate": [0.1, 0.9], "dropped_scale": [0.5]},
+        {"drop_rate": [0.1], "rescale": [False]},
+    ]
+    sweep = {"method": "dare", "grid": grids, "seeds": [3, 4], "split_by": ["drop_rate"]}
+    found = slices("s", sweep, 0)
+    assert {name: [v.name for v in variants] for name, variants in found.items()} == {
+        "drop_rate=0.1": [
+            "drop_rate=0.1,dropped_scale=0.5,seed=3",
+            "drop_rate=0.1,dropped_scale=0.5,seed=4",
+            "drop_rate=0.1,rescale=false,seed=3",
+            "drop_rate=0.1,rescale=false,seed=4",
+        ],
+        "drop_rate=0.9": [
+            "drop_rate=0.9,dropped_scale=0.5,seed=3",
+            "drop_rate=0.9,dropped_scale=0.5,seed=4",
+        ],
+    }
+    assert found["drop_rate=0.1"][2].options == {"drop_rate": 0.1, "rescale": False}
+
+
+def test_grids_that_overlap_or_lack_an_axis_are_refused():
+    twice = [{"drop_rate": [0.1, 0.9]}, {"drop_rate": [0.9]}]
+    with pytest.raises(ValueError, match=r"two of the grids have the variant 'drop_rate=0\.9'"):
+        slices("s", {"method": "dare", "grid": twice}, 0)
+    lacks = [{"drop_rate": [0.1], "rescale": [True]}, {"drop_rate": [0.9]}]
+    with pytest.raises(ValueError, match="split_by: unknown axis 'rescale'"):
+        slices("s", {"method": "dare", "grid": lacks, "split_by": ["rescale"]}, 0)

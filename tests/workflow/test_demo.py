@@ -83,12 +83,13 @@ def test_the_early_model_is_short_of_its_task(scores):
 
 def test_every_variant_and_both_ends_are_measured_on_every_task(scores, changes):
     variants = scores.groupby(["pair", "sweep", "variant"])["task"].nunique()
-    preferences = variants.index.get_level_values("pair") == "demo_dpo"
-    assert set(variants[~preferences]) == {4}
-    assert set(variants[preferences]) == {1}
+    tasks = {pair: set(counts) for pair, counts in variants.groupby("pair")}
+    assert tasks == {pair: {4 if "lm" in pair else 1} for pair in tasks}
     counted = {pair: len(rows) for pair, rows in variants.groupby("pair")}
-    assert counted == {"demo_lm": 2 + 54, "demo_lm_early": 2 + 4, "demo_dpo": 2 + 9}
-    assert len(changes) == 2 * len(variants), "by two quadratures"
+    of_images = dict.fromkeys(("demo_digits", "demo_signs"), 2 + 12 + 3)
+    assert counted == {"demo_lm": 2 + 54, "demo_lm_early": 2 + 4, "demo_dpo": 2 + 9, **of_images}
+    measured = variants.drop(index="demo_signs")
+    assert len(changes) == 2 * len(measured), "by two quadratures"
     assert scores["stderr"].notna().all()
     assert (scores["count"] >= 26).all()
 
@@ -159,24 +160,46 @@ def test_preferences_dip_the_loss_beyond_post(scores, changes):
 
 
 def method(scores, sweep, **values):
-    return mean(scores, sweep=sweep, **values)
+    return mean(scores, pair="demo_lm", sweep=sweep, **values)
 
 
 def test_other_edits_keep_or_lose_accuracy_as_their_papers_say(scores, changes):
     post, base = end(scores, "post"), end(scores, "base")
     for kept in (
         method(scores, "della", drop_rate=0.5),
-        method(scores, "biased_delta"),
-        method(scores, "bitdelta_blocks", blocks=8),
+        method(scores, "biased", by="delta"),
+        method(scores, "bitdelta", blocks=8),
         method(scores, "ties", drop_rate=0.5),
         method(scores, "low_rank", sparsity=0.8),
     ):
         assert kept >= post - 5
-    assert base + 40 <= method(scores, "bitdelta_scale", scale_multiple=1) <= post - 2
+    assert base + 40 <= method(scores, "bitdelta", scale_multiple=1, blocks=1) <= post - 2
     assert method(scores, "ties", drop_rate=0.9) <= dare(scores, 0.9) - 40
-    broken = select(scores, sweep="biased_product", dropped_scale=0.5, task="demo_math")
-    assert broken["accuracy"].max() <= 40
-    assert select(changes, sweep="biased_product", dropped_scale=0.5)["measured_change"].min() > 0.3
+    broken = {"sweep": "biased", "by": "product", "dropped_scale": 0.5}
+    assert method(scores, task="demo_math", **broken) <= 40
+    assert select(changes, **broken)["measured_change"].min() > 0.3
+
+
+def test_image_models_show_the_same(scores):
+    def images(pair, p, **values):
+        return mean(scores, pair=pair, sweep="vision_dare", drop_rate=p, **values)
+
+    for pair, post_at_least, base_at_most, apart in (
+        ("demo_digits", 90, 35, 50),
+        ("demo_signs", 80, 55, 20),
+    ):
+        post, base = end(scores, "post", pair=pair), end(scores, "base", pair=pair)
+        assert post >= post_at_least
+        assert base <= base_at_most
+        dare = {p: images(pair, p, rescale="True", dropped_scale=0) for p in (0.1, 0.5, 0.9)}
+        drop = {p: images(pair, p, rescale="False") for p in (0.1, 0.5, 0.9)}
+        assert dare[0.1] >= post - 5
+        assert dare[0.5] >= post - 5
+        assert dare[0.9] >= 75
+        assert dare[0.5] - drop[0.5] >= 7
+        assert dare[0.9] - drop[0.9] >= apart
+        for k in (-1, 0.5, 1.5):
+            assert images(pair, 0.5, rescale="True", dropped_scale=k) >= post - 6
 
 
 def test_each_claim_has_its_number_and_verdict(demo):
@@ -230,7 +253,8 @@ def test_lm_eval_agrees_with_scoring_by_hand(demo, scores):
 def test_the_report_is_one_file_with_every_figure_and_table(demo):
     text = (demo.folder / "results/report.html").read_text()
     tables = ("scores.html", "loss_changes.html", "claims.html")
-    for name in ("dare_accuracy.svg", "dare_loss_terms.svg", *tables):
+    figures = ("dare_accuracy", "dare_loss_terms", "vision_accuracy", "vision_loss_terms")
+    for name in (*(f"{figure}.svg" for figure in figures), *tables):
         assert name in text
     loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"'](https?:[^\"']+)", text)
     assert loaded == [], "the report must not need the network"

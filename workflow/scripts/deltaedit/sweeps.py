@@ -1,6 +1,6 @@
 """Sweeps: from a method, its fixed options and a grid to slices of variants."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -28,16 +28,32 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
 
     Args:
         name: the sweep's name in the config, the name of its one variant where it has no axes.
-        sweep: `method`, `options`, `grid`, `tensors`, `seeds`, `split_by` as in the config.
+        sweep: `method`, `options`, `grid` (one or a list of them), `tensors`, `seeds`, `split_by`
+            as in the config.
         seed: the seed of a sweep without `seeds`.
 
     Returns:
         Variants by slice name, such as "drop_rate=0.5", or "all" where `split_by` is empty.
 
     Raises:
-        ValueError: an axis or an option that the method does not have, or a value it refuses.
+        ValueError: an axis or an option that the method does not have, a value it refuses, or two
+            grids that have a variant in common.
     """
-    axes = dict(sweep.get("grid", {}))
+    grids = sweep.get("grid", {})
+    found: dict[str, list[Variant]] = {}
+    for grid in [grids] if isinstance(grids, Mapping) else grids:
+        for slice_name, variant in _variants(name, sweep, dict(grid), seed):
+            found.setdefault(slice_name, []).append(variant)
+    names = [variant.name for variants in found.values() for variant in variants]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"grid: two of the grids have the variant {repeated[0]!r}")
+    return found
+
+
+def _variants(
+    name: str, sweep: Mapping[str, Any], axes: dict[str, Any], seed: int
+) -> Iterator[tuple[str, Variant]]:
+    """Yield every point of one grid, with the name of its slice."""
     fixed = sweep.get("options", {})
     if both := [axis for axis in axes if axis in fixed]:
         raise ValueError(f"{both[0]!r} is in both options and grid")
@@ -50,21 +66,21 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
             raise ValueError("split_by: " + registry.unknown("axis", axis, axes))
 
     tensors = sweep.get("tensors") or getattr(edits.load(sweep["method"]), "TENSORS", "all")
-    found: dict[str, list[Variant]] = {}
     for values in product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         options = {key: value for key, value in (fixed | point).items() if key != "seed"}
         edits.parse(sweep["method"], options)
-        variant = Variant(
-            name=_label(point) or name,
-            method=sweep["method"],
-            options=dict(sorted(options.items())),
-            tensors=tensors,
-            seed=point.get("seed", seed),
-        )
         slice_name = _label({axis: point[axis] for axis in sweep.get("split_by", [])}) or WHOLE
-        found.setdefault(slice_name, []).append(variant)
-    return found
+        yield (
+            slice_name,
+            Variant(
+                name=_label(point) or name,
+                method=sweep["method"],
+                options=dict(sorted(options.items())),
+                tensors=tensors,
+                seed=point.get("seed", seed),
+            ),
+        )
 
 
 def _label(point: Mapping[str, Any]) -> str:

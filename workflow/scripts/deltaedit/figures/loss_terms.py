@@ -49,12 +49,14 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
 
     Returns:
         One row per mark: what (part, approximated total, measured total), method, drop_rate,
-        tensor, layer and group (of a part), value in nats per token, number of seeds.
+        tensor, layer and group (of a part), value in nats per token or picture, number of seeds.
 
     Raises:
-        UserError: no variant of dare with dropped_scale 0, variants that edit other tensors, or a
-            quadrature that the loss was not approximated by.
+        UserError: no variant of dare with dropped_scale 0, variants that edit other tensors, a
+            quadrature that the loss was not approximated by, or several pairs.
     """
+    if table["pair"].nunique() > 1:
+        raise UserError("this figure draws one pair; give each pair a figure of its own")
     rule = params.quadrature or table["quadrature"].iloc[0]
     rows = table[(table["quadrature"] == rule) & table["method"].isin(["dare"])]
     if len(rows):  # else there may be no columns for its options
@@ -103,7 +105,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
                     _draw_total(totals, place + shift, *ends, method)
         parts.set_title("terms of the sum, by tensor", loc="left", fontweight="bold")
         totals.set_title("sum over all tensors", loc="left", fontweight="bold")
-        parts.set_ylabel("loss change (nats per token)")
+        parts.set_ylabel("loss change (nats)")
         figure.legend(handles=_handles(methods), loc="outside lower center", ncols=4)
     return figure
 
