@@ -411,7 +411,7 @@ def test_totals_are_filled_beside_measured_hollow_and_joined(loss_figure):
 
 
 def test_loss_axes_have_units_and_a_zero_line_and_are_linear_below_the_small_values(loss_figure):
-    assert loss_figure.axes[0].get_ylabel() == "loss change (nats per token)"
+    assert loss_figure.axes[0].get_ylabel() == "loss change (nats)"
     for axes in loss_figure.axes:
         assert axes.get_xlabel() == "drop rate $p$"
         assert [text.get_text() for text in axes.get_xticklabels()] == ["0.25", "0.75"]
