@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -181,6 +182,11 @@ def test_accuracy_is_the_share_of_pictures_whose_class_is_found(clip, head, prep
         assert (row["task"], row["metric"], row["filter"]) == ("demo_digits", "acc", "none")
     [row] = image_evaluation.evaluate(clip, "clip", suite(dtype="bfloat16"), tasks)
     assert 0 <= row["value"] <= 1
+
+
+def test_classes_are_counted_without_the_weights(vit, tmp_path):
+    shutil.copy(vit / "config.json", tmp_path)
+    assert callable(image_models.logits(tmp_path, "image_classifier", None, 10))
 
 
 def test_a_head_of_another_number_of_classes_is_refused(vit, prepared):

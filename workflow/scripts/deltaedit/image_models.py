@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForImageClassification, CLIPModel
+from transformers import AutoConfig, AutoModelForImageClassification, CLIPModel
 
 from deltaedit import zero_shot
 from deltaedit.errors import UserError
@@ -47,7 +47,7 @@ def logits(folder: Path, kind: str, head: str | Path | None, classes: int) -> Lo
     if head is not None:
         weights = load_file(head)["head"].to(DEVICE)
         return partial(_by_head, head=weights)
-    count = AutoModelForImageClassification.from_pretrained(folder).config.num_labels
+    count = AutoConfig.from_pretrained(folder).num_labels
     if count != classes:
         raise UserError(
             f"{folder}: the model's head tells {count} classes, the task has {classes}; give the"
