@@ -191,15 +191,15 @@ def test_image_models_show_the_same(scores):
         post, base = end(scores, "post", pair=pair), end(scores, "base", pair=pair)
         assert post >= post_at_least
         assert base <= base_at_most
-        dare = {p: images(pair, p, rescale="True", dropped_scale=0) for p in (0.1, 0.5, 0.9)}
-        drop = {p: images(pair, p, rescale="False") for p in (0.1, 0.5, 0.9)}
+        dare = {p: images(pair, p, rescale=True, dropped_scale=0) for p in (0.1, 0.5, 0.9)}
+        drop = {p: images(pair, p, rescale=False) for p in (0.1, 0.5, 0.9)}
         assert dare[0.1] >= post - 5
         assert dare[0.5] >= post - 5
         assert dare[0.9] >= 75
         assert dare[0.5] - drop[0.5] >= 7
         assert dare[0.9] - drop[0.9] >= apart
         for k in (-1, 0.5, 1.5):
-            assert images(pair, 0.5, rescale="True", dropped_scale=k) >= post - 6
+            assert images(pair, 0.5, rescale=True, dropped_scale=k) >= post - 6
 
 
 def test_each_claim_has_its_number_and_verdict(demo):
