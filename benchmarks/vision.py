@@ -47,10 +47,12 @@ def make(folder: str, size: str, pictures: int, variants: int) -> None:
     import torch
     from safetensors.torch import save_file
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+    from transformers.utils import logging
 
     from deltaedit import images
     from deltaedit.demo import train_vision
 
+    logging.disable_progress_bar()
     making = Path(f"{folder}.making")
     making.mkdir(parents=True)
     if size == "demo":
@@ -168,7 +170,7 @@ def evaluate(folder: str, batch: int, names: list[str]) -> None:
         edit = {"method": None, "seed": 0, "tensors": "all"}
         rows = evaluate_images(
             [{"name": name, "folder": f"{made / 'variants' / name}", **edit} for name in names],
-            {"pair": "noise", "sweep": "dare", "slice": "all", "suite": "digits"},
+            {"pair": "noise", "sweep": "noise", "slice": "all", "suite": "digits"},
             "clip",
             _suite(batch),
             f"{made / 'post'}",
