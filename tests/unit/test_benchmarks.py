@@ -42,3 +42,15 @@ def test_a_node_is_timed_and_weighed_against_plain_passes(tmp_path):
     for cell in (rows["1 x 2 x 16"][2], rows["1 x 2 x 16"][5], rows["ours"][3]):
         assert cell.rpartition(": ")[2] in ("met", "not met")
     assert float(rows["3"][3]) == pytest.approx(13 / 15, abs=0.01)
+
+
+def test_image_evaluation_is_timed_against_bare_passes_and_processes(tmp_path):
+    small = "--size demo --pictures 9 --batch 4 --variants 2 --processes 1 --runs 1 --threads 1"
+    rows = table("vision.py", f"{small} --folder {tmp_path}")
+    for label, count in {"demo: 9, 4 at once": 4, "2": 7}.items():
+        figures = [float(cell.split(" ")[0]) for cell in rows[label]]
+        assert len(figures) == count
+        assert all(figure > 0 for figure in figures)
+        assert rows[label][-1].rpartition(": ")[2] in ("met", "not met")
+    one, imports, loads, *_ = map(float, rows["2"][:-1])
+    assert imports + loads < one
