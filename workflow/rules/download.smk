@@ -9,7 +9,6 @@ rule train_demo_checkpoint:
         "benchmarks/train_demo_checkpoint/{world}/{stage}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
-    threads: 2
     params:
         seed=config["seed"],
         code=demo_code,
