@@ -1,7 +1,6 @@
 """Pictures, prepared once, are what the processor gives; models are measured by them."""
 
 import io
-import json
 import shutil
 
 import numpy as np
@@ -22,7 +21,16 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from deltaedit import image_evaluation, image_models, image_tasks, images, losses, zero_shot
+from deltaedit import (
+    digest,
+    image_evaluation,
+    image_models,
+    image_tasks,
+    images,
+    losses,
+    models,
+    zero_shot,
+)
 from deltaedit.demo import train_vision, vision
 from deltaedit.errors import UserError
 
@@ -226,10 +234,31 @@ def test_pictures_of_a_loss_are_drawn_by_its_seed(vit, prepared):
         losses.build_of_images(spec | {"count": 71}, prepared, logits)
 
 
-def test_what_pictures_were_prepared_from_is_told(prepared):
-    told = json.loads((prepared.folder / "values.json").read_text())
-    assert len(told["source"]) == 64
-    assert {file.name for file in images.Pictures.identity(prepared.folder)} == {
-        "values.json",
-        "labels.npy",
-    }
+def test_pictures_are_told_apart_by_small_files(tmp_path, prepared):
+    """A measurement is recalled only for the same pixels, labels and values."""
+    same = {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}
+    other = {**same, "size": {"shortest_edge": 30}}
+    found = []
+    for i, (options, labels) in enumerate(((same, 0), (same, 0), (other, 0), (same, 1))):
+        source = parquet(tmp_path / f"{i}.parquet", drawn(4), [labels] * 4)
+        images.prepare(source, CLIPImageProcessorPil(**options), 10, tmp_path / f"{i}")
+        found.append(digest.of_files(images.Pictures.identity(tmp_path / f"{i}")))
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize("kind", image_tasks.KINDS)
+def test_options_of_a_loss_reach_image_models(clip, vit, head, prepared, kind):
+    folder, heads = (clip, head) if kind == "clip" else (vit, None)
+    logits, pixels = image_models.logits(folder, kind, heads, 10), prepared.pixels(0, 4)
+    found = {}
+    for autocast, checkpointing in ((None, False), ("bfloat16", False), (None, True)):
+        spec = {"autocast": autocast, "gradient_checkpointing": checkpointing}
+        model = models.prepared(image_models.load(folder, kind, torch.float32), spec)
+        loss = logits(model, pixels).float().square().mean()
+        loss.backward()
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        found[autocast, checkpointing] = loss.item()
+    assert found[None, True] == pytest.approx(found[None, False], rel=1e-6)
+    assert found["bfloat16", False] != found[None, False]
+    assert found["bfloat16", False] == pytest.approx(found[None, False], rel=0.2)

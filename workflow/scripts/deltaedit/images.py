@@ -56,7 +56,7 @@ def prepare(source: Path, processor: Any, classes: int, target: Path) -> None:
         stored.flush()
         np.save(folder / "labels.npy", labels)
         values = {
-            "source": digest.of_files([source]),
+            "pixels": digest.of_files([folder / "pixels.npy"]),
             "scale": processor.rescale_factor if processor.do_rescale else 1.0,
             "mean": list(processor.image_mean) if processor.do_normalize else [0.0],
             "std": list(processor.image_std) if processor.do_normalize else [1.0],

@@ -63,17 +63,19 @@ def prepared(model: PreTrainedModel, spec: Mapping[str, Any]) -> PreTrainedModel
             options = {"use_reentrant": False, "preserve_rng_state": False}
             layer.forward = partial(checkpoint, layer.forward, **options)
     if spec["autocast"]:
-        model.forward = _autocast(model, getattr(torch, spec["autocast"]))
+        for name in ("forward", "get_image_features"):  # the latter is how CLIP is used
+            if hasattr(model, name):
+                setattr(model, name, _autocast(model, name, getattr(torch, spec["autocast"])))
     return model
 
 
-def _autocast(model: PreTrainedModel, dtype: torch.dtype) -> Any:
-    forward = model.forward
+def _autocast(model: PreTrainedModel, name: str, dtype: torch.dtype) -> Any:
+    method = getattr(model, name)
 
-    @wraps(forward)
+    @wraps(method)
     def cast(*args: Any, **kwargs: Any) -> Any:
         with torch.autocast(model.device.type, dtype):
-            return forward(*args, **kwargs)
+            return method(*args, **kwargs)
 
     return cast
 

@@ -38,4 +38,4 @@ def embed_texts(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, texts: lis
 def logits(model: CLIPModel, pixels: Tensor, head: Tensor) -> Tensor:
     """Return the logits [n, classes] of pictures [n, 3, height, width]; they have a gradient."""
     features = model.get_image_features(pixel_values=pixels).pooler_output
-    return normalize(features) @ head.T
+    return normalize(features.to(head.dtype)) @ head.T
