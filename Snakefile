@@ -4,9 +4,12 @@
 # resources/images/{task}@{revision}/{split}.parquet  images and labels of a task from the hub
 # results/{pair}/delta/                               post minus base, exact, and its statistics
 # results/{pair}/gradient/{loss}/                     gradient of a loss at post
+# results/{pair}/curvature/{loss}.json                curvature of a loss along the delta, entry by entry
+# results/{pair}/images/{task}/{split}/               pictures as the pair's models take them
+# results/{pair}/heads/{task}.safetensors             CLIP's zero-shot head
 # results/{pair}/variants/{sweep}/{slice}/{variant}/  edited checkpoints, temporary unless kept
 # results/{pair}/eval/{sweep}/{slice}/{suite}.json    one row per variant and task
-# results/{pair}/loss/{sweep}/{slice}/{loss}.parquet  one row per variant, node and tensor
+# results/{pair}/loss/{sweep}/{slice}/{loss}.parquet  one row per variant, quadrature, node and tensor
 # results/{pair}/kept/                                measurements by content, so that none is made twice
 # results/tables/*.csv  results/figures/*.{svg,png,csv}  results/report.html
 #
