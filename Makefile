@@ -30,7 +30,7 @@ test: $(ENV)/tests
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/snakefmt --check --diff Snakefile workflow/rules
 	$(BIN)/snakemake --lint
-	CORES=$(CORES) $(BIN)/python -m pytest -n $(CORES) --dist loadgroup --durations 15
+	CORES=$(CORES) $(BIN)/python -m pytest -n $(CORES) --dist loadfile --durations 15
 
 readme: demo
 	$(BIN)/python docs/update_readme.py

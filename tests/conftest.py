@@ -9,17 +9,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from deltaedit.demo import language, train_language
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what shares a costly fixture, or else a file, in one process; the longest first."""
-
-    def group(item: pytest.Item) -> str:
-        shared = (name for name in ("demo", "tiny") if name in item.fixturenames)
-        return next(shared, item.path.stem)
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: group(item) != "demo")
+    """Begin with the demo, which takes longest; its tests are one file, hence in one process."""
+    items.sort(key=lambda item: "demo" not in item.fixturenames)
 
 
 @pytest.fixture(scope="session")

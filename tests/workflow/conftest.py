@@ -1,5 +1,6 @@
 """The workflow run for real: a copy of the project, a tiny study, and the default demo."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -133,3 +134,19 @@ def make_project(tmp_path_factory):
 def fresh(tmp_path) -> Project:
     """A copy of the project in which nothing has run."""
     return copy_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def update():
+    """What `make readme` runs."""
+    spec = importlib.util.spec_from_file_location("update", ROOT / "docs/update_readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def block():
+    """Return a function that gives what stands between the README's markers of a name."""
+    text = (ROOT / "README.md").read_text()
+    return lambda name: text.split(f"<!-- {name} -->")[1].strip()

@@ -276,3 +276,35 @@ def test_a_second_make_has_nothing_to_do_and_says_where_the_report_is(demo):
     [place] = re.findall(r"^Report: +(.*)$", done.stdout, re.MULTILINE)
     assert Path(place) == demo.folder / "results/report.html"
     assert Path(place).exists()
+
+
+# --- the README ------------------------------------------------------------------------------
+
+# Training in other floats (processor, torch) moves what lies on a slope, such as half of the delta
+# dropped; these rows lie on plateaus.
+PLATEAUS = {"base (pretrained)", "post (post-trained)", "DARE, p = 0.5", "drop only, p = 0.9"}
+
+
+def test_the_readme_s_accuracies_are_the_demo_s(update, block, demo):
+    wanted = update.accuracies(pd.read_csv(demo.folder / "results/tables/scores.csv"))
+    rows = [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+        for text in (block("accuracies"), wanted)
+    ]
+    assert [row[0] for row in rows[0]] == [row[0] for row in rows[1]] == ["", "---", *update.ROWS]
+    assert rows[0][0] == rows[1][0], "the same tasks"
+    assert update.ROWS.keys() >= PLATEAUS
+    for ours, theirs in zip(*rows, strict=True):
+        if ours[0] in PLATEAUS:
+            numbers = [[float(cell) for cell in row[1:]] for row in (ours, theirs)]
+            assert numbers[0] == pytest.approx(numbers[1], abs=15), "run make readme"
+
+
+def test_the_readme_s_gaps_and_claims_are_of_the_demo(update, block, demo):
+    tables = demo.folder / "results/tables"
+    for name, wanted in (
+        ("gaps", update.gaps(pd.read_csv(tables / "loss_changes.csv"))),
+        ("claims", update.claims(pd.read_csv(tables / "claims.csv"))),
+    ):
+        shown = [[line.split("|")[1] for line in t.splitlines()] for t in (block(name), wanted)]
+        assert shown[0] == shown[1], "run make readme"
