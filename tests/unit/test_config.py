@@ -353,6 +353,11 @@ def test_data_of_a_loss_may_be_images(tmp_path):
             "suites.digits.tasks.demo_digits: unknown metric 'exact_match'. Known: acc",
         ),
         (
+            ("suites", "digits", "tasks", "demo_digits", "num_fewshot"),
+            5,
+            "suites.digits.tasks.demo_digits: an image task has no num_fewshot and no filter",
+        ),
+        (
             ("suites", "demo", "tasks", "demo_math", "revision"),
             REVISION,
             "suites.demo.tasks.demo_math.revision: only image tasks have one",
@@ -362,6 +367,16 @@ def test_data_of_a_loss_may_be_images(tmp_path):
             ["digits"],
             "runs[0].suites: 'digits' is of images, but the models of 'demo_lm', a causal_lm pair,"
             " read texts",
+        ),
+        (
+            ("runs", 3, "sweeps"),
+            ["biased"],
+            "runs[3].sweeps, gradient: 'demo_math' is of texts, but the models of 'demo_digits'",
+        ),
+        (
+            ("pairs", "demo_lm", "kind"),
+            "clip",
+            "pairs.demo_lm.kind: must be causal_lm for the world 'language'",
         ),
         (
             ("runs", 0, "losses"),
@@ -379,6 +394,17 @@ def test_images_and_texts_do_not_mix(tmp_path, place, value, message):
     with pytest.raises(configuration.ConfigError) as error:
         check(changed(place, value), tmp_path)
     assert message in str(error.value)
+
+
+def test_an_adapter_is_for_language_models(tmp_path):
+    config = changed(("sweeps", "low_rank", "formats"), ["adapter"])
+    check(config, tmp_path)
+    config["runs"][3]["sweeps"] = ["low_rank"]
+    with pytest.raises(
+        configuration.ConfigError,
+        match=r"runs\[3\].sweeps: 'low_rank' has the format 'adapter', which is for causal",
+    ):
+        check(config | {"figures": {}}, tmp_path)
 
 
 def test_a_split_has_one_revision(tmp_path):

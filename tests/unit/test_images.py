@@ -112,7 +112,7 @@ def test_some_pictures_are_those_asked_for(prepared):
     torch.testing.assert_close(some.pixels(1, 2), prepared.pixels(4, 5))
 
 
-@pytest.mark.parametrize("label", [10, -1])
+@pytest.mark.parametrize("label", [10, -1, None])
 def test_a_label_outside_the_classes_is_refused(tmp_path, clip, label):
     features = Features({"image": Picture(), "label": Dataset.from_dict({"a": [1]}).features["a"]})
     rows = {"image": drawn(3), "label": [0, label, 1]}

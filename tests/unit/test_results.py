@@ -170,6 +170,22 @@ def test_a_page_shows_every_variant_in_one_line(tmp_path):
     assert "a&lt;b" in text
 
 
+def test_a_page_keeps_the_order_of_the_variants():
+    names = [
+        ("one", "k=0.5"),
+        ("one", "k=1.5"),
+        ("two", "k=0.5"),
+        ("two", "k=0.9"),
+        ("two", "k=1.5"),
+    ]
+    rows = [
+        {"pair": "p", "sweep": sweep, "variant": v, "suite": "x", "task": "t", "value": 0.5}
+        for sweep, v in names
+    ]
+    shown = pages.scores(pd.DataFrame(rows).assign(stderr=0.125))
+    assert list(zip(shown["sweep"], shown["variant"], strict=True)) == names
+
+
 def test_a_score_outside_0_to_1_is_no_percentage():
     rows = [
         {"pair": "p", "sweep": "s", "variant": v, "suite": "x", "task": t, "value": value}

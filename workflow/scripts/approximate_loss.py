@@ -5,11 +5,10 @@ from deltaedit import logs
 logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deltaedit import loss_change, loss_stage, losses, memo, models, provenance, results
+from deltaedit import loss_change, loss_stage, losses, models, provenance, results, slices
 from deltaedit.checkpoints import Checkpoint, content_digest
 
 
@@ -29,23 +28,15 @@ def approximate_loss(
     model, loss = loss_stage.load(kind, spec, base, post, data, head)
     start, origin = loss_change.Start(Path(gradient)), Checkpoint(post)
 
-    def measure(folder: str) -> list[dict[str, Any]]:
+    def measure(folder: Path) -> list[dict[str, Any]]:
         segment = loss_change.Segment(model, origin, Checkpoint(folder))
         rules, intervals = spec["quadrature"], spec["intervals"]
         return list(loss_change.rows(segment, loss, rules, intervals, start))
 
-    rows = []
-    key = {"post": content_digest(post), "loss": spec, **made_with}
+    made_with = {"post": content_digest(post), "loss": spec, **made_with}
     if losses.takes_reference(spec["kind"]):
-        key["base"] = content_digest(base)
-    for variant in logs.progress(
-        variants, "approximate loss {pair}/{sweep}/{slice}".format(**keys)
-    ):
-        folder = variant["folder"]
-        checkpoint = {"checkpoint": content_digest(folder)}
-        measured = memo.recall(kept, {**checkpoint, **key}, partial(measure, folder))
-        rows += [{**keys, **results.describe(variant), **row} for row in measured]
-    return rows
+        made_with["base"] = content_digest(base)
+    return slices.measure(variants, keys, "approximate loss", kept, made_with, measure)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,9 @@ from deltaedit import (
     image_models,
     image_tasks,
     loss_stage,
-    memo,
     provenance,
-    results,
+    slices,
 )
-from deltaedit.checkpoints import content_digest
 from deltaedit.images import Pictures
 
 
@@ -38,16 +36,9 @@ def evaluate_images(
         classes = len(image_tasks.load(task).classnames)
         logits = image_models.logits(Path(post), kind, head, classes)
         tasks[task] = Pictures(folder), logits
-    rows = []
-    for variant in logs.progress(variants, "evaluate {pair}/{sweep}/{slice}".format(**keys)):
-        folder = Path(variant["folder"])
-        measured = memo.recall(
-            kept,
-            {"checkpoint": content_digest(folder), "suite": suite, "kind": kind, **made_with},
-            partial(image_evaluation.evaluate, folder, kind, suite, tasks),
-        )
-        rows += [{**keys, **results.describe(variant), **row} for row in measured]
-    return rows
+    made_with = {"suite": suite, "kind": kind, **made_with}
+    one = partial(image_evaluation.evaluate, kind=kind, suite=suite, tasks=tasks)
+    return slices.measure(variants, keys, "evaluate", kept, made_with, one)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deltaedit import digest, evaluation, files, memo, models, provenance, results
-from deltaedit.checkpoints import content_digest
+from deltaedit import digest, evaluation, files, models, provenance, slices
 
 
 def evaluate_variants(
@@ -22,16 +21,9 @@ def evaluate_variants(
     made_with: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     manager = evaluation.task_manager(list(suite["tasks"]))
-    rows = []
-    for variant in logs.progress(variants, "evaluate {pair}/{sweep}/{slice}".format(**keys)):
-        folder = Path(variant["folder"])
-        measured = memo.recall(
-            kept,
-            {"checkpoint": content_digest(folder), "suite": suite, "seed": seed, **made_with},
-            partial(evaluation.evaluate, folder, suite, manager, seed),
-        )
-        rows += [{**keys, **results.describe(variant), **row} for row in measured]
-    return rows
+    made_with = {"suite": suite, "seed": seed, **made_with}
+    one = partial(evaluation.evaluate, suite=suite, manager=manager, seed=seed)
+    return slices.measure(variants, keys, "evaluate", kept, made_with, one)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,9 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         for end in ("base", "post"):
             if not Path(folder := pair[end].get("path", ".")).expanduser().is_dir():
                 raise ValueError(f"pairs.{name}.{end}: no folder {folder!r} in {Path.cwd()}")
+            world = pair[end].get("world")
+            if world and pair["kind"] != (made := study.WORLDS[world]):
+                raise ValueError(f"pairs.{name}.kind: must be {made} for the world {world!r}")
     for name, sweep in config["sweeps"].items():
         place = f"sweeps.{name}"
         slices = with_place(place, sweeps.slices, name, sweep, config["seed"])
@@ -204,6 +207,8 @@ def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]]) -> None:
         elif spec["metric"] != image_tasks.METRIC:
             known = registry.unknown("metric", spec["metric"], [image_tasks.METRIC])
             raise ValueError(f"{place}.{task}: {known}")
+        elif spec["num_fewshot"] or spec["filter"] != "none":
+            raise ValueError(f"{place}.{task}: an image task has no num_fewshot and no filter")
         else:
             split = image_tasks.load(task).split
             with_place(f"{place}.{task}", image_study.images, task, split, spec["revision"])
@@ -222,18 +227,27 @@ def _check_data(place: str, loss: Mapping[str, Any], root: Path) -> None:
 
 
 def _check_kind(place: str, run: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Check that a run measures its pair by what its models read."""
+    """Check that a run measures its pair by what its models read, and stores it as they can."""
     kind = config["pairs"][run["pair"]]["kind"]
     reads = "images" if kind in image_tasks.KINDS else "texts"
     measured = {("suites", name): _of(config["suites"][name]) for name in run["suites"]}
+    gradients = [config["sweeps"][name].get("gradient") for name in run["sweeps"]]
     measured |= {
-        ("losses", name): losses.load(config["losses"][name]["kind"]).DATA for name in run["losses"]
+        (plural, name): losses.load(config["losses"][name]["kind"]).DATA
+        for plural, names in (("losses", run["losses"]), ("sweeps, gradient", gradients))
+        for name in filter(None, names)
     }
     for (plural, name), data in measured.items():
         if data != reads:
             raise ValueError(
                 f"{place}.{plural}: {name!r} is of {data}, but the models of {run['pair']!r}, a"
                 f" {kind} pair, read {reads}"
+            )
+    for name in run["sweeps"]:
+        if reads == "images" and "adapter" in config["sweeps"][name]["formats"]:
+            raise ValueError(
+                f"{place}.sweeps: {name!r} has the format 'adapter', which is for causal_lm pairs,"
+                f" but {run['pair']!r} is a {kind} pair"
             )
 
 

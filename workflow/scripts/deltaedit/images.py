@@ -36,25 +36,24 @@ def prepare(source: Path, processor: Any, classes: int, target: Path) -> None:
         UserError: a picture that cannot be read, a label outside the classes, or no picture.
     """
     rows = pq.ParquetFile(source)
-    count = rows.metadata.num_rows
-    if not count:
+    if not rows.metadata.num_rows:
         raise UserError(f"{source}: holds no picture")
-    labels = np.array(rows.read(["label"])["label"].to_pylist())
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
-        raise UserError(
-            f"{source}, row {wrong[0]}: label {labels[wrong[0]]}, but the task has {classes}"
-            " classes; check its classnames against the data set's"
-        )
+    labels = rows.read(["label"])["label"].to_pylist()
+    for row, label in enumerate(labels):
+        if label is None or not 0 <= label < classes:
+            raise UserError(
+                f"{source}, row {row}: label {label}, but the task has {classes} classes; check its"
+                " classnames against the data set's"
+            )
     with whole_folder(target) as folder:
         stored = None
         for start, pixels in _resized(source, rows, processor):
             if stored is None:
-                shape = (count, *pixels.shape[1:])
+                shape = (len(labels), *pixels.shape[1:])
                 stored = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, shape)
             stored[start : start + len(pixels)] = pixels
         stored.flush()
-        np.save(folder / "labels.npy", labels)
+        np.save(folder / "labels.npy", np.array(labels))
         values = {
             "pixels": digest.of_files([folder / "pixels.npy"]),
             "scale": processor.rescale_factor if processor.do_rescale else 1.0,
@@ -81,7 +80,7 @@ def _resized(
 def _decoded(source: Path, row: int, stored: dict[str, Any] | None) -> Image.Image:
     try:
         return Image.open(io.BytesIO(stored["bytes"])).convert("RGB")
-    except (OSError, ValueError, TypeError) as error:  # damaged, odd, or none
+    except (OSError, ValueError, TypeError, SyntaxError) as error:  # damaged, odd, or none
         raise UserError(
             f"{source}, row {row}: no picture that can be read ({error}); leave the row out or mend"
             " the file"

@@ -11,6 +11,7 @@ from deltaedit.sweeps import ENDS, WHOLE
 Config = Mapping[str, Any]
 
 NOTHING = "(?!)"  # as a regular expression
+WORLDS = {"language": "causal_lm", "vision": "clip"}  # of the demo: the kind of their pairs
 STARTS = {  # of the demo: world -> stage -> the stage that it trains on
     "language": {"sft": "pretrained", "sft_early": "pretrained", "dpo": "sft"},
     "vision": {"digits": "pretrained", "signs": "pretrained"},
@@ -44,19 +45,15 @@ def source_files(config: Config, pair: str, end: str) -> list[str]:
 
 def fetched(config: Config) -> str:
     """Return a regular expression of the losses whose data are text from the hub."""
-    losses = config["losses"].items()
-    return "|".join(name for name, loss in losses if "repo" in _data(loss)) or NOTHING
+    found = {name: loss["data"] for name, loss in config["losses"].items()}
+    names = [name for name, data in found.items() if isinstance(data, dict) and "repo" in data]
+    return "|".join(names) or NOTHING
 
 
 def loss_data(config: Config, loss: str) -> str:
     """Return the file with the texts of a loss: from the hub, or as the config names it."""
     data = config["losses"][loss]["data"]
     return data if isinstance(data, str) else f"resources/data/{loss}.jsonl"
-
-
-def _data(loss: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the data of a loss if they are not a file."""
-    return loss["data"] if isinstance(loss["data"], dict) else {}
 
 
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:

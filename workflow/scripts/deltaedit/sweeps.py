@@ -1,5 +1,6 @@
 """Sweeps: from a method, its fixed options and a grid to slices of variants."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -44,9 +45,10 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
     for grid in [grids] if isinstance(grids, Mapping) else grids:
         for slice_name, variant in _variants(name, sweep, dict(grid), seed):
             found.setdefault(slice_name, []).append(variant)
-    names = [variant.name for variants in found.values() for variant in variants]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"grid: two of the grids have the variant {repeated[0]!r}")
+    names = Counter(variant.name for variants in found.values() for variant in variants)
+    repeated, times = names.most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"grid: two of the grids have the variant {repeated!r}")
     return found
 
 
