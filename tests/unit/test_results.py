@@ -167,6 +167,7 @@ def test_a_page_shows_every_variant_in_one_line(tmp_path):
     pages.write(tmp_path / "page.html", "Title", shown)
     text = (tmp_path / "page.html").read_text()
     assert text.count("<tr") == 3
+    assert text.count("<th>") == 5, "a header for each column and no other"
     assert "a&lt;b" in text
 
 
@@ -184,6 +185,17 @@ def test_a_page_keeps_the_order_of_the_variants():
     ]
     shown = pages.scores(pd.DataFrame(rows).assign(stderr=0.125))
     assert list(zip(shown["sweep"], shown["variant"], strict=True)) == names
+
+
+def test_a_task_of_two_suites_names_its_suite():
+    rows = [
+        {"pair": "p", "sweep": "s", "variant": "v", "suite": x, "task": t, "value": 0.5}
+        for x, t in (("one", "t"), ("two", "u"))
+    ]
+    table = pd.DataFrame(rows).assign(stderr=0.125)
+    assert list(pages.scores(table).columns[3:]) == ["t (%)", "u (%)"]
+    table = pd.concat([table, table.iloc[:1].assign(suite="two")])
+    assert list(pages.scores(table).columns[3:]) == ["one/t (%)", "two/u (%)", "two/t (%)"]
 
 
 def test_a_score_outside_0_to_1_is_no_percentage():

@@ -19,12 +19,12 @@ NAMES = ["pair", "sweep", "variant"]
 
 
 def scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Spread scores over one column per suite and task, ± standard error.
+    """Spread scores over one column per task (of a suite, where two have it), ± standard error.
 
     A task whose scores all lie in [0, 1] is shown in %, another (a reward) as it is.
     """
     column = table["task"]
-    if table["suite"].nunique() > 1:
+    if (table.groupby("task")["suite"].nunique() > 1).any():
         column = table["suite"] + "/" + column
     percent = table["value"].between(0, 1).groupby(column).transform("all")
     cells = table.assign(
@@ -35,10 +35,9 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     wide = cells.pivot_table(
         index=NAMES, columns="column", values="cell", aggfunc="first", sort=False
     )
-    # A pivot does not keep the order of the variants.
-    return wide.loc[
-        list(table[NAMES].drop_duplicates().itertuples(index=False)), columns
-    ].reset_index()
+    # A pivot does not keep the order of the variants, and names the axis of its columns.
+    order = list(table[NAMES].drop_duplicates().itertuples(index=False))
+    return wide.loc[order, columns].reset_index().rename_axis(columns=None)
 
 
 def _cell(value: float, stderr: float, percent: bool) -> str:
