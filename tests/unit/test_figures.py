@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from deltaedit import figures
 from deltaedit.errors import UserError
-from deltaedit.figures import _style, accuracy_by_drop_rate, loss_terms
+from deltaedit.figures import _style, accuracy_by_drop_rate, along_alpha, loss_terms
 
 TASKS = ("sums", "facts")
 
@@ -61,6 +61,7 @@ def slopes(*measured, nodes=((0.0, 0.25), (0.5, 0.75)), rule="left"):
         | {"tensor": tensor}
         | {"layer": 3 if "layers.3" in tensor else None, "group": "attention", "slope": slope}
         | {"loss_post": 1.0, "loss_edited": 1.0 + change, "measured_change": change}
+        | {"measured_stderr": 0.25, "approximate_stderr": 0.125}
         for which, terms, change in measured
         for tensor, values in terms.items()
         for (node, weight), slope in zip(nodes, values, strict=True)
@@ -87,7 +88,12 @@ SLOPES = slopes(
     (EXPO, {"layers.3.q_proj": (9.0, 9.0), "embed": (9.0, 9.0)}, 9.0),
     (POST, {"layers.3.q_proj": (9.0, 9.0), "embed": (9.0, 9.0)}, 9.0),
 )
-TABLES = {"suite": SCORES, "loss": SLOPES}
+TABLES = {
+    ("suite",): SCORES,
+    ("loss",): SLOPES,
+    ("loss", "suite"): pd.concat([SCORES, SLOPES], ignore_index=True),
+}
+METHODS = {"along_alpha": "expo"}  # what a kind draws, if it is not dare
 
 
 def make(kind, table):
@@ -111,17 +117,17 @@ def kind(request):
 
 
 def test_the_figures_of_the_paper_are_there():
-    assert {"accuracy_by_drop_rate", "loss_terms"} <= set(figures.NAMES)
+    assert {"accuracy_by_drop_rate", "along_alpha", "loss_terms"} <= set(figures.NAMES)
     assert not any(name.startswith("_") for name in figures.NAMES)
 
 
 def test_a_kind_keeps_the_contract(kind):
-    table = TABLES[kind.MEASURE].copy()
+    table = TABLES[kind.MEASURES].copy()
     params = kind.Params()
     before = dict(matplotlib.rcParams)
 
     drawn = kind.select(table, params)
-    pd.testing.assert_frame_equal(table, TABLES[kind.MEASURE])
+    pd.testing.assert_frame_equal(table, TABLES[kind.MEASURES])
     kept = drawn.copy()
     figure = kind.draw(drawn, params)
 
@@ -140,20 +146,24 @@ def test_a_kind_keeps_the_contract(kind):
 
 def test_a_kind_draws_the_same_from_its_csv(kind, tmp_path):
     params = kind.Params()
-    drawn = kind.select(TABLES[kind.MEASURE], params)
+    drawn = kind.select(TABLES[kind.MEASURES], params)
     drawn.to_csv(tmp_path / "drawn.csv", index=False)
     again = kind.draw(pd.read_csv(tmp_path / "drawn.csv"), params)
     assert _bytes(again, tmp_path) == _bytes(kind.draw(drawn, params), tmp_path)
 
 
+def drawn_method(kind):
+    return METHODS.get(kind.__name__.rpartition(".")[2], "dare")
+
+
 @pytest.mark.parametrize("missing", ["every option", "every dare", "every drawn dare"])
 def test_nothing_to_draw_is_said_in_one_line(kind, missing):
-    table = TABLES[kind.MEASURE]
-    is_dare = table["method"].isin(["dare"])
-    if missing == "every drawn dare":
-        table = table[~is_dare | (~table["rescale"].isin([True]) & (table["dropped_scale"] != 0))]
+    table = TABLES[kind.MEASURES]
+    is_drawn = table["method"].isin([drawn_method(kind)])
+    if missing == "every drawn dare" and drawn_method(kind) == "dare":
+        table = table[~is_drawn | (~table["rescale"].isin([True]) & (table["dropped_scale"] != 0))]
     else:
-        table = table[~is_dare]
+        table = table[~is_drawn]
     if missing == "every option":
         table = table.drop(columns=["drop_rate", "dropped_scale", "rescale"])
     with pytest.raises(ValueError, match=r"^nothing to draw: [^\n]+$"):
@@ -161,10 +171,10 @@ def test_nothing_to_draw_is_said_in_one_line(kind, missing):
 
 
 def test_variants_that_edit_other_tensors_are_not_averaged(kind):
-    table = SCORES if kind.MEASURE == "suite" else SLOPES
+    table = TABLES[kind.MEASURES]
     table = table.assign(tensors=np.where(table["sweep"] == "ends", None, "all"))
     kind.select(table, kind.Params())
-    first = table.index[table["method"] == "dare"][0]
+    first = table.index[table["method"] == drawn_method(kind)][0]
     table.loc[first, "tensors"] = "linear"
     with pytest.raises(UserError, match=r"edit different tensors \(all and linear\)"):
         kind.select(table, kind.Params())
@@ -264,7 +274,8 @@ def test_colours_of_k_grow_lighter_with_k_so_they_order_in_grey():
 
 
 def test_the_two_methods_differ_in_grey():
-    dark, light = sorted(map(lightness, _style.METHOD_COLORS.values()))
+    colors = (_style.METHOD_COLORS[name] for name in ("dare", "drop_only"))
+    dark, light = sorted(map(lightness, colors))
     assert light + 0.05 > 3 * (dark + 0.05), "contrast ratio"
 
 
@@ -452,3 +463,70 @@ def test_loss_terms_are_of_one_quadrature():
         assert drawn.set_index("what")["value"]["approximated total"] == total
     with pytest.raises(UserError, match="by simpson"):
         loss_terms.select(table, loss_terms.Params(quadrature="simpson"))
+
+
+# Along alpha
+
+
+def expo(alpha):
+    return variant("line", f"alpha={alpha}", "expo", 0) | {"alpha": alpha}
+
+
+def along(losses, *values, tasks=("reward",)):
+    """Make slopes whose sums are half the losses, and scores of each task, by alpha."""
+    slope_rows = slopes(*((expo(a), {"x": (c / 2, c / 2)}, c) for a, c in losses.items()))
+    ends = slopes((POST, {"x": (0.0, 0.0)}, 0.0), (BASE, {"x": (9.0, 9.0)}, 9.0))
+    score_rows = [
+        scores((POST, of_post, 0.01), *((expo(a), v, 0.02) for a, v in of.items()), tasks=[task])
+        for task, (of_post, of) in zip(tasks, values, strict=True)
+    ]
+    return pd.concat([slope_rows, ends, *score_rows], ignore_index=True)
+
+
+ALONG = along(
+    {-0.5: 0.5, 0.5: -0.25, 1.0: 0.125},
+    (0.25, {-0.5: -0.5, 0.5: 0.5, 1.0: 0.75}),
+    (0.5, {-0.5: 0.25, 0.5: 0.75, 1.0: 0.5}),
+    tasks=("reward", "sums"),
+)
+
+
+def test_losses_and_scores_along_alpha_are_those_of_the_variants():
+    drawn = along_alpha.select(ALONG, along_alpha.Params())
+    lines = {what: rows.set_index("alpha") for what, rows in drawn.groupby("what", sort=False)}
+    approximated, measured = along_alpha.APPROXIMATED, along_alpha.MEASURED
+    assert list(lines) == [approximated, measured, "reward", "sums"]
+    assert dict(lines[measured]["value"]) == {-0.5: 0.5, 0.0: 0.0, 0.5: -0.25, 1.0: 0.125}
+    assert dict(lines[approximated]["value"]) == {-0.5: 0.25, 0.0: 0.0, 0.5: -0.125, 1.0: 0.0625}
+    assert set(lines[measured]["stderr"]) == {0.25}
+    assert set(lines[approximated]["stderr"]) == {0.125}
+    assert dict(lines["reward"]["value"]) == {-0.5: -0.5, 0.0: 0.25, 0.5: 0.5, 1.0: 0.75}
+    assert dict(lines["reward"]["stderr"]) == {-0.5: 0.02, 0.0: 0.01, 0.5: 0.02, 1.0: 0.02}
+
+
+def test_panels_along_alpha_mark_where_the_loss_is_lowest_and_each_score_best():
+    figure = make(along_alpha, ALONG)
+    marks = [
+        [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+        for axes in figure.axes
+    ]
+    assert marks == [[0.5], [1.0], [0.5]]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["nats", "acc", "acc (%)"]
+
+
+def test_a_ruined_model_along_alpha_leaves_a_gap_and_no_mark():
+    table = along({0.5: -0.25, 1.0: math.inf}, (0.25, {0.5: 0.5, 1.0: 0.0}))
+    drawn = along_alpha.select(table, along_alpha.Params())
+    assert math.inf in set(drawn["value"])
+    [mark] = [
+        line.get_xdata()[0]
+        for line in make(along_alpha, table).axes[0].lines
+        if line.get_linestyle() == ":"
+    ]
+    assert mark == 0.5
+
+
+def test_one_pair_is_drawn_along_alpha():
+    other = ALONG.assign(pair="other")
+    with pytest.raises(UserError, match="draws one pair"):
+        along_alpha.select(pd.concat([ALONG, other]), along_alpha.Params())

@@ -13,8 +13,7 @@ from deltaedit.figures import _style
 
 def plot_figure(paths: list[str], spec: Mapping[str, Any], svg: str, png: str, csv: str) -> None:
     kind, params = figures.parse(spec["kind"], spec["options"])
-    read = results.read_scores if kind.MEASURE == "suite" else results.read_slopes
-    drawn = kind.select(read(paths), params)
+    drawn = kind.select(results.read(paths), params)
     results.write_csv(csv, drawn)
     _style.save(kind.draw(drawn, params), svg, png)
 

@@ -257,24 +257,36 @@ def _of(suite: Mapping[str, Any]) -> str:
 
 def _check_figure(place: str, figure: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     module, _ = with_place(place, figures.parse, figure["kind"], figure["options"])
-    measure, plural = module.MEASURE, {"suite": "suites", "loss": "losses"}[module.MEASURE]
-    if measure not in figure:
-        raise ValueError(f"{place}: {measure!r} is missing; a {figure['kind']} figure draws one")
-    if other := {"suite", "loss"} - {measure} & figure.keys():
-        raise ValueError(f"{place}: {other.pop()!r} does not belong to a {figure['kind']} figure")
-    for pair, name in with_place(f"{place}.{measure}", study.panels, figure):
-        _known(f"{place}.pair", "pair", pair, config["pairs"])
-        _known(f"{place}.{measure}", measure, name, config[plural])
-        for sweep in figure["sweeps"]:
-            _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
-            if not any(
-                run["pair"] == pair and sweep in run["sweeps"] and name in run[plural]
-                for run in config["runs"]
-            ):
-                raise ValueError(
-                    f"{place}.sweeps: sweep {sweep!r} is not run on pair {pair!r} with {measure}"
-                    f" {name!r}; add it to runs"
-                )
+    for measure in ("suite", "loss"):
+        if measure in module.MEASURES and measure not in figure:
+            raise ValueError(
+                f"{place}: {measure!r} is missing; a {figure['kind']} figure draws one"
+            )
+        if measure in figure and measure not in module.MEASURES:
+            raise ValueError(f"{place}: {measure!r} does not belong to a {figure['kind']} figure")
+    for measure in module.MEASURES:
+        names = with_place(f"{place}.{measure}", study.in_step, figure, measure)
+        for pair, name in zip(study.in_step(figure, "pair"), names, strict=True):
+            _check_drawn(place, figure, pair, measure, name, config)
+
+
+def _check_drawn(
+    place: str, figure: Mapping[str, Any], pair: str, measure: str, name: str, config: Mapping
+) -> None:
+    """Check that a figure's sweeps are run on a pair with a suite or loss."""
+    plural = {"suite": "suites", "loss": "losses"}[measure]
+    _known(f"{place}.pair", "pair", pair, config["pairs"])
+    _known(f"{place}.{measure}", measure, name, config[plural])
+    for sweep in figure["sweeps"]:
+        _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
+        if not any(
+            run["pair"] == pair and sweep in run["sweeps"] and name in run[plural]
+            for run in config["runs"]
+        ):
+            raise ValueError(
+                f"{place}.sweeps: sweep {sweep!r} is not run on pair {pair!r} with {measure}"
+                f" {name!r}; add it to runs"
+            )
 
 
 def _known(place: str, noun: str, name: str, known: Iterable[str]) -> None:

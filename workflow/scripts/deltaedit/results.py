@@ -73,6 +73,15 @@ def read_slopes(paths: Iterable[str | Path]) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
+def read(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read evaluation and loss files into one table; what rows of one kind lack is NA."""
+    of_kind = {".json": read_scores, ".parquet": read_slopes}
+    found = {suffix: [p for p in map(Path, paths) if p.suffix == suffix] for suffix in of_kind}
+    return pd.concat(
+        [of_kind[suffix](files) for suffix, files in found.items() if files], ignore_index=True
+    )
+
+
 def read_curvatures(paths: Iterable[str | Path]) -> dict[tuple[str, str], float]:
     """Read curvature files: sum_i H_ii D_i^2 by pair and loss, in nats."""
     found = (json.loads(Path(path).read_text()) for path in paths)

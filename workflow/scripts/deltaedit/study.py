@@ -182,31 +182,37 @@ def drawn(config: Config, figure: str) -> list[str]:
     spec = config["figures"][figure]
     runs = [
         {
-            "pair": pair,
+            "pair": panel["pair"],
             "sweeps": spec["sweeps"],
-            "suites": [name] if "suite" in spec else [],
-            "losses": [name] if "loss" in spec else [],
+            "suites": [panel["suite"]] if "suite" in panel else [],
+            "losses": [panel["loss"]] if "loss" in panel else [],
         }
-        for pair, name in panels(spec)
+        for panel in panels(spec)
     ]
     alone = {**config, "runs": runs}
     return [*scores(alone), *slopes(alone)]
 
 
-def panels(figure: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the pairs of a figure, each with its suite or loss.
+def panels(figure: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the pairs of a figure, each with its suite and loss as far as the figure has them."""
+    keys = [key for key in ("pair", "suite", "loss") if key in figure]
+    columns = (in_step(figure, key) for key in keys)
+    return [dict(zip(keys, names, strict=True)) for names in zip(*columns, strict=True)]
+
+
+def in_step(figure: Mapping[str, Any], key: str) -> list[str]:
+    """Return the suites or losses of a figure, one for each of its pairs.
 
     Raises:
-        ValueError: there are several suites or losses, but not one for each pair.
+        ValueError: there are several, but not one for each.
     """
     pairs, names = (
-        [stated] if isinstance(stated, str) else stated
-        for stated in (figure["pair"], figure.get("suite", figure.get("loss")))
+        [stated] if isinstance(stated, str) else stated for stated in (figure["pair"], figure[key])
     )
     names = names * len(pairs) if len(names) == 1 else names
     if len(names) != len(pairs):
         raise ValueError(f"{len(names)} of them for {len(pairs)} pairs; give one, or one for each")
-    return list(zip(pairs, names, strict=True))
+    return names
 
 
 def _slices(config: Config, names: list[str]) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 A figure module defines
 
-- `MEASURE`, what it draws: "suite" (scores, a row per variant and task) or "loss" (slopes, a row
-  per variant, node and tensor);
+- `MEASURES`, what it draws: "suite" (scores, a row per variant and task), "loss" (slopes, a row
+  per variant, quadrature, node and tensor) or both, as rows of one table;
 - `Params`, a frozen keyword-only dataclass of its options, perhaps without any;
 - `CAPTION`, what is drawn and what to compare, true whatever the data;
 - `select(table, params)`, the numbers that are drawn as a tidy table, which becomes the figure's

@@ -12,6 +12,12 @@ def groups(rows: pd.DataFrame, keys: list[str]) -> Any:
     return rows.groupby(keys, dropna=False, sort=False, observed=True)
 
 
+def one_pair(rows: pd.DataFrame) -> None:
+    """Raise UserError if rows are of several pairs: their mean says nothing."""
+    if rows["pair"].nunique() > 1:
+        raise UserError("this figure draws one pair; give each pair a figure of its own")
+
+
 def one_selection(rows: pd.DataFrame) -> None:
     """Raise UserError if variants differ in the tensors they edit: their mean says nothing."""
     found = sorted(rows["tensors"].dropna().unique()) if "tensors" in rows else []

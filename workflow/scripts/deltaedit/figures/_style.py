@@ -16,8 +16,8 @@ from deltaedit.files import whole_file
 FULL_WIDTH = 7.0  # inches, both columns of a paper
 MUTED = "#6e6e6e"  # what is there for reference
 
-METHOD_COLORS = {"dare": "#cb4679", "drop_only": "#2b2b2b"}
-METHOD_MARKERS = {"dare": "o", "drop_only": "s"}
+METHOD_COLORS = {"dare": "#cb4679", "drop_only": "#2b2b2b", "expo": "#2f7f9e"}
+METHOD_MARKERS = {"dare": "o", "drop_only": "s", "expo": "D"}
 METHOD_LABELS = {"dare": "DARE", "drop_only": "drop only"}
 
 # Where k stands on a colour map that grows lighter: negative k dark, k = 0 in DARE's own colour.

@@ -20,7 +20,7 @@ from deltaedit.errors import UserError
 from deltaedit.figures import _style
 from deltaedit.figures._rows import groups, one_selection
 
-MEASURE = "suite"
+MEASURES = ("suite",)
 CAPTION = (
     "Accuracy against the drop rate p, one panel per pair and task: each entry of the delta is "
     "multiplied by k with probability p and the others are rescaled to keep the mean (k = 0 is "

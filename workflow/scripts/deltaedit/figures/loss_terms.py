@@ -14,10 +14,10 @@ from matplotlib.lines import Line2D
 
 from deltaedit.errors import UserError
 from deltaedit.figures import _style
-from deltaedit.figures._rows import groups, one_selection
+from deltaedit.figures._rows import groups, one_pair, one_selection
 from deltaedit.quadrature import RULES
 
-MEASURE = "loss"
+MEASURES = ("loss",)
 CAPTION = (
     "Loss change by drop rate p under DARE and under dropping without rescaling (drop only), means "
     "over seeds. Left, a point is one tensor's term of the Riemann sum, a box shows the quartiles "
@@ -55,8 +55,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         UserError: no variant of dare with dropped_scale 0, variants that edit other tensors, a
             quadrature that the loss was not approximated by, or several pairs.
     """
-    if table["pair"].nunique() > 1:
-        raise UserError("this figure draws one pair; give each pair a figure of its own")
+    one_pair(table)
     rule = params.quadrature or table["quadrature"].iloc[0]
     rows = table[(table["quadrature"] == rule) & table["method"].isin(["dare"])]
     if len(rows):  # else there may be no columns for its options
