@@ -12,7 +12,10 @@ from deltaedit import config as configuration
 from deltaedit import digest, figures, image_study, image_tasks, study, tasks
 
 try:
-    configuration.check(config, workflow.configfiles, PROJECT)
+    # A cluster job reads the config again, which the run that submitted it has checked whole.
+    configuration.check(
+        config, workflow.configfiles, PROJECT, whole=workflow.is_main_process
+    )
 except configuration.ConfigError as error:
     raise SystemExit(f"error: {error}") from None
 

@@ -33,13 +33,16 @@ class ConfigError(UserError):
     """A mistake of the user's; the message is one line: the place, what was found, the allowed."""
 
 
-def check(config: dict[str, Any], files: Iterable[str | Path], root: Path) -> None:
-    """Check `config` whole and fill in its defaults, in place.
+def check(
+    config: dict[str, Any], files: Iterable[str | Path], root: Path, *, whole: bool = True
+) -> None:
+    """Check `config` and fill in its defaults, in place.
 
     Args:
         config: the merged configuration.
         files: the files it came from; read again, since YAML drops a repeated key in silence.
         root: the project's folder, where data files are looked for last.
+        whole: also check what the schema cannot, which imports all that the config names.
 
     Raises:
         ConfigError: the first mistake found.
@@ -50,7 +53,8 @@ def check(config: dict[str, Any], files: Iterable[str | Path], root: Path) -> No
         for file in files:
             _refuse_repeated_keys(file)
         _check_grammar(config)
-        _check_references(config, root)
+        if whole:
+            _check_references(config, root)
     except ValueError as error:
         raise ConfigError(f"{place}, {error}") from None
 

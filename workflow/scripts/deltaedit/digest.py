@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -27,26 +28,29 @@ def of_code(script: Path, extra: Iterable[str] = ()) -> str:
         if path in found or path.name in PLUMBING:
             continue
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
-            pending += _imported(node)
+        names = (parts for parts in _imported(path.read_text()) if parts[0] == PACKAGE.name)
+        pending += [file for parts in names if (file := _file(parts[1:])).is_file()]
     total = hashlib.sha256()
     for path in sorted(found):
         total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()[:12]
 
 
-def _imported(node: ast.AST) -> list[Path]:
-    """List the library's files that an import statement names."""
+@cache  # every rule's code stands on some of the same modules
+def _imported(source: str) -> list[list[str]]:
+    """List what the import statements of a module name, each as the parts of a dotted name."""
+    return [parts for node in ast.walk(ast.parse(source)) for parts in _named(node)]
+
+
+def _named(node: ast.AST) -> list[list[str]]:
     match node:
         case ast.Import(names=names):
-            dotted = [alias.name.split(".") for alias in names]
+            return [alias.name.split(".") for alias in names]
         case ast.ImportFrom(module=str(module), names=names, level=0):
             origin = module.split(".")
-            dotted = [origin, *([*origin, alias.name] for alias in names)]
+            return [origin, *([*origin, alias.name] for alias in names)]
         case _:
             return []
-    files = (_file(parts[1:]) for parts in dotted if parts[0] == PACKAGE.name)
-    return [file for file in files if file.is_file()]
 
 
 def _file(parts: list[str]) -> Path:

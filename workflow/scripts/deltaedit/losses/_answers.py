@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from jinja2 import TemplateError
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from deltaedit.errors import UserError
 
-if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformers
+if TYPE_CHECKING:  # a dry run and each cluster job check options, and need not wait for torch
+    from torch import Tensor
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -200,6 +198,9 @@ def surprisals(
 
     Its value is [answers, longest - 1], zero where nothing is predicted; at least float32.
     """
+    import torch
+    from torch.nn.functional import cross_entropy
+
     longest = max(len(answer.ids) for answer in answers)
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
 

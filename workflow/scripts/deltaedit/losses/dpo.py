@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from torch.nn.functional import softplus
-
 from deltaedit.losses._answers import Answer, Encoding, encode, surprisals
 
-if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformers
+if TYPE_CHECKING:  # a dry run and each cluster job check options, and need not wait for torch
+    from torch import Tensor
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -87,6 +84,8 @@ def _margins(
 def _without_gradient(
     model: PreTrainedModel, margins: Sequence[Callable[[PreTrainedModel], Tensor]]
 ) -> list[Tensor]:
+    import torch
+
     with torch.no_grad():
         return [margin(model) for margin in margins]
 
@@ -94,6 +93,8 @@ def _without_gradient(
 def _mean_loss(
     margins: Callable[[PreTrainedModel], Tensor], reference: Tensor, beta: float
 ) -> Callable[[PreTrainedModel], Tensor]:
+    from torch.nn.functional import softplus
+
     def loss(model: PreTrainedModel) -> Tensor:
         return softplus(-beta * (margins(model) - reference)).mean()
 

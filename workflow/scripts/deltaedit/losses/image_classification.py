@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+if TYPE_CHECKING:  # a dry run and each cluster job check options, and need not wait for torch
+    from torch import Tensor, nn
 
-if TYPE_CHECKING:  # a dry run checks options, and need not wait for datasets
     from deltaedit.image_models import Logits
     from deltaedit.images import Pictures
 
@@ -46,6 +45,8 @@ def batches(
 def _mean_loss(
     pictures: Pictures, logits: Logits, start: int, stop: int
 ) -> Callable[[nn.Module], Tensor]:
+    from torch.nn.functional import cross_entropy
+
     def loss(model: nn.Module) -> Tensor:
         device = next(model.parameters()).device
         found = logits(model, pictures.pixels(start, stop, device))

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
 from deltaedit.losses._answers import Answer, Encoding, encode, surprisals
 
-if TYPE_CHECKING:  # a dry run checks options, and need not wait for transformers
+if TYPE_CHECKING:  # a dry run and each cluster job check options, and need not wait for torch
+    from torch import Tensor
     from transformers import PreTrainedModel
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -59,6 +57,8 @@ def batches(
 def _mean_loss(
     batch: Sequence[Answer], tokenizer: Tokenizer, reduction: str, part: int
 ) -> Callable[[PreTrainedModel], Tensor]:
+    import torch
+
     each = surprisals(batch, tokenizer)
     counts = torch.tensor([[answer.count] for answer in batch])
 
