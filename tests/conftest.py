@@ -1,4 +1,4 @@
-"""Tiny checkpoints, made in milliseconds, that any Hugging Face tool loads."""
+"""Tiny checkpoints, made in milliseconds, that any Hugging Face tool loads; a study of them."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from deltaedit.demo import language, train_language
+
+from .project import Project, copy_project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,3 +54,69 @@ def tiny_pair(tmp_path_factory, tokenizer):
         return root / "base", root / "post"
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_pair) -> dict:
+    """A study of seconds: a random model of 20 thousand weights from a local folder."""
+    base, post = tiny_pair()
+    return {
+        "seed": 0,
+        "pairs": {
+            "tiny": {
+                "kind": "causal_lm",
+                "base": {"source": "path", "path": str(base)},
+                "post": {"source": "path", "path": str(post)},
+            }
+        },
+        "suites": {
+            "demo": {
+                "tasks": {
+                    "demo_math": {"metric": "exact_match", "filter": "strict"},
+                    "demo_truth": {"metric": "acc"},
+                },
+                "batch_size": 8,
+                "limit": 8,
+            }
+        },
+        "losses": {
+            "math": {
+                "kind": "next_token",
+                "data": "workflow/tasks/demo/math.jsonl",
+                "count": 8,
+                "batch_size": 8,
+            }
+        },
+        "sweeps": {
+            "dare": {
+                "method": "dare",
+                "grid": {"drop_rate": [0.1, 0.5], "rescale": [True, False]},
+                "split_by": ["drop_rate"],
+            },
+            "expo": {"method": "expo", "grid": {"alpha": [0.2]}, "formats": ["checkpoint"]},
+        },
+        "runs": [
+            {"pair": "tiny", "sweeps": ["dare", "expo"], "suites": ["demo"], "losses": ["math"]}
+        ],
+        "figures": {
+            "accuracy": {
+                "kind": "accuracy_by_drop_rate",
+                "pair": "tiny",
+                "sweeps": ["dare"],
+                "suite": "demo",
+            },
+            "terms": {"kind": "loss_terms", "pair": "tiny", "sweeps": ["dare"], "loss": "math"},
+        },
+    }
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory):
+    """Return a function that copies the project into a folder of its own."""
+    return lambda: copy_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Project:
+    """A copy of the project in which nothing has run."""
+    return copy_project(tmp_path)

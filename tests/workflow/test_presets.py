@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from .conftest import ROOT
+from ..project import ROOT
 
 PRESETS = sorted(file.name for file in (ROOT / "configs").glob("*.yaml"))
 

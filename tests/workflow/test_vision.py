@@ -17,8 +17,8 @@ from transformers import CLIPModel, CLIPVisionModel, ViTConfig, ViTForImageClass
 from deltaedit import image_tasks
 from deltaedit.demo import train_vision, vision
 
+from ..project import JOB
 from ..unit.hub_server import HubServer
-from .conftest import JOB
 
 DIGITS = "0123456789abcdef0123456789abcdef0123456"
 REVISIONS = {"lab/clip": f"{DIGITS}a", "lab/tower": f"{DIGITS}b", "ylecun/mnist": f"{DIGITS}c"}

@@ -11,6 +11,8 @@ rule compute_gradient:
         "benchmarks/compute_gradient/{pair}/{loss}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(gradient_needs),
     params:
         kind=lookup(dpath="pairs/{pair}/kind", within=config),
         loss=lookup(dpath="losses/{loss}", within=config),
@@ -32,10 +34,13 @@ rule estimate_curvature:
         "benchmarks/estimate_curvature/{pair}/{loss}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(curvature_needs),
     params:
         kind=lookup(dpath="pairs/{pair}/kind", within=config),
         loss=lookup(dpath="losses/{loss}", within=config),
         seed=config["seed"],
+        probes=PROBES,
         code=loss_code("estimate_curvature.py"),
     script:
         "../scripts/estimate_curvature.py"
@@ -58,6 +63,9 @@ rule approximate_loss:
     priority: 10
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(loss_needs),
+        slices=slices,
     params:
         variants=variants,
         kept="results/{pair}/kept",

@@ -4,12 +4,13 @@ from functools import cache
 from pathlib import Path
 
 PROJECT = Path(workflow.basedir)
+PROBES = 8  # draws of random signs for a curvature
 sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 # torch's threads would otherwise spin while they wait, at the cost of every other job.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from deltaedit import config as configuration
-from deltaedit import digest, figures, image_study, image_tasks, study, tasks
+from deltaedit import digest, figures, image_study, image_tasks, needs, study, tasks
 
 try:
     # A cluster job reads the config again, which the run that submitted it has checked whole.
@@ -41,6 +42,83 @@ wildcard_constraints:
 def code(script, *modules):
     """Hash of a script and the library modules it uses: Snakemake does not watch imports."""
     return digest.of_code(PROJECT / "workflow" / "scripts" / script, modules)
+
+
+# --- what a job asks of a cluster ------------------------------------------------------------
+
+
+def asked(job):
+    """The resources of a rule: memory, minutes and GPUs; each attempt asks for more.
+
+    `job` returns the `needs.Needs` of wildcards and input.
+    """
+    return {
+        "mem_mb": lambda wildcards, input, attempt: attempt
+        * job(wildcards, input).mem_mb,
+        "runtime": lambda wildcards, input, attempt: attempt
+        * job(wildcards, input).minutes,
+        "gpu": lambda wildcards, input, attempt: job(wildcards, input).gpus(
+            attempt, gpu_mb()
+        ),
+    }
+
+
+def gpu_mb():
+    """The memory of one GPU: what the user's profile says among its default resources."""
+    stated = dict(workflow.resource_settings.default_resources or {})
+    return stated["gpu_mb"].value if "gpu_mb" in stated else needs.GPU_MB
+
+
+def training_needs(wildcards, input):
+    return needs.training()
+
+
+def editing_needs(wildcards, input):
+    return needs.editing(needs.size(input.post), count(wildcards))
+
+
+def extraction_needs(wildcards, input):
+    return needs.editing(needs.size(input.post), 1)
+
+
+def decomposition_needs(wildcards, input):
+    return needs.decomposition(needs.size(input.post))
+
+
+def preparation_needs(wildcards, input):
+    return needs.preparation(needs.size(input.base))
+
+
+def evaluation_needs(wildcards, input):
+    suite = config["suites"][wildcards.suite]
+    return needs.evaluation(needs.size(input.post), suite, count(wildcards))
+
+
+def gradient_needs(wildcards, input):
+    return needs.gradient(needs.size(input.post), config["losses"][wildcards.loss])
+
+
+def curvature_needs(wildcards, input):
+    loss = config["losses"][wildcards.loss]
+    return needs.curvature(needs.size(input.post), loss, PROBES)
+
+
+def loss_needs(wildcards, input):
+    loss = config["losses"][wildcards.loss]
+    return needs.loss_change(needs.size(input.post), loss, count(wildcards))
+
+
+def count(wildcards):
+    """How many variants a slice has."""
+    return len(variants(wildcards))
+
+
+def slices(wildcards):
+    """How many slices of temporary checkpoints a job makes or uses: one, or none."""
+    is_temporary = wildcards.sweep != study.ENDS and not study.is_kept(
+        config, wildcards.sweep
+    )
+    return int(is_temporary)
 
 
 # --- download -------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ rule train_demo_checkpoint:
         "benchmarks/train_demo_checkpoint/{world}/{stage}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(training_needs),
     params:
         seed=config["seed"],
         code=demo_code,
@@ -28,6 +30,8 @@ rule make_demo_images:
         task="|".join(study.STARTS["vision"]),
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(training_needs),
     params:
         code=code("make_demo_images.py"),
     script:

@@ -12,6 +12,8 @@ rule decompose_delta:
     conda:
         "../../envs/deltaedit.yaml"
     threads: 2
+    resources:
+        **asked(decomposition_needs),
     params:
         code=code("decompose_delta.py"),
     script:
@@ -36,6 +38,9 @@ rule edit_delta:
     conda:
         "../../envs/deltaedit.yaml"
     threads: 2
+    resources:
+        **asked(editing_needs),
+        slices=slices,
     params:
         variants=variants,
         code=edit_code,
@@ -66,6 +71,9 @@ rule export_variants:
     priority: 10
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(editing_needs),
+        slices=slices,
     params:
         variants=variants,
         formats=export_formats,

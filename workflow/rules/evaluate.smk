@@ -16,6 +16,9 @@ rule evaluate_variants:
     priority: 10
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(evaluation_needs),
+        slices=slices,
     params:
         variants=variants,
         suite=lookup(dpath="suites/{suite}", within=config),
@@ -39,6 +42,8 @@ rule prepare_images:
         "benchmarks/prepare_images/{pair}/{task}/{split}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(preparation_needs),
     params:
         code=code("prepare_images.py"),
     script:
@@ -59,6 +64,8 @@ rule encode_classes:
         pair=study.pairs_of(config, "clip"),
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(preparation_needs),
     params:
         code=code("encode_classes.py"),
     script:
@@ -83,6 +90,9 @@ rule evaluate_images:
     priority: 10
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(evaluation_needs),
+        slices=slices,
     params:
         variants=variants,
         kind=lookup(dpath="pairs/{pair}/kind", within=config),

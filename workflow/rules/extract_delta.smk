@@ -10,6 +10,8 @@ rule extract_delta:
         "benchmarks/extract_delta/{pair}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
+    resources:
+        **asked(extraction_needs),
     params:
         code=code("extract_delta.py"),
     script:

@@ -11,25 +11,23 @@ from typing import Any
 from deltaedit import files, loss_change, loss_stage, models, provenance
 from deltaedit.checkpoints import Checkpoint
 
-PROBES = 8  # draws of random signs; two gradients each
-
-
 def estimate_curvature(
-    kind: str, spec: Mapping[str, Any], sources: list[str], seed: int
+    kind: str, spec: Mapping[str, Any], sources: list[str], seed: int, probes: int
 ) -> dict[str, float]:
     model, loss = loss_stage.load(kind, spec, *sources)
     ends = [Checkpoint(end) for end in sources[:2]]
     draws = [
         loss_change.curvature(loss_change.Probe(model, *ends, seed + i), loss)
-        for i in logs.progress(range(PROBES), "estimate curvature")
+        for i in logs.progress(range(probes), "estimate curvature")
     ]
-    return {"curvature": fmean(draws), "stderr": stdev(draws) / PROBES**0.5}
+    return {"curvature": fmean(draws), "stderr": stdev(draws) / probes**0.5}
 
 
 if __name__ == "__main__":
     sources = [snakemake.input.get(name) for name in ("base", "post", "data", "head")]
     kind, spec = snakemake.params.kind, dict(snakemake.params.loss)
-    found = estimate_curvature(kind, spec, sources, snakemake.params.seed)
+    seed, probes = snakemake.params.seed, snakemake.params.probes
+    found = estimate_curvature(kind, spec, sources, seed, probes)
     pair, loss = snakemake.wildcards.pair, snakemake.wildcards.loss
     record = provenance.record(
         pair,
@@ -39,7 +37,7 @@ if __name__ == "__main__":
         device=models.DEVICE,
         dtype="float32",
         loss=spec,
-        seed=snakemake.params.seed,
+        seed=seed,
     )
     value = {"pair": pair, "loss": loss, **found, "provenance": record}
     files.write_json(snakemake.output.curvature, value)

@@ -84,13 +84,9 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.tensors: dict[str, TensorInfo] = {}
         self._files: dict[str, BinaryIO] = {}
-        files = sorted(self.folder.glob("*.safetensors"))
-        if not files:
-            raise UserError(f"{self.folder}: no safetensors file; is it a checkpoint's folder?")
-        for file in files:
-            self.tensors |= _header(file)
+        self.tensors = stored_tensors(self.folder)
+        for file in self.folder.glob("*.safetensors"):
             self._files[file.name] = file.open("rb", buffering=0)  # read by several threads
         for alias in self._tied():
             del self.tensors[alias]
@@ -155,6 +151,18 @@ class Checkpoint:
             if not np.array_equal(*runs):
                 return False
         return True
+
+
+def stored_tensors(folder: Path) -> dict[str, TensorInfo]:
+    """Return the tensors in a checkpoint's folder by name, in the order of its files.
+
+    Raises:
+        UserError: there is no safetensors file, or one with an unsupported type.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder}: no safetensors file; is it a checkpoint's folder?")
+    return {name: info for file in files for name, info in _header(file).items()}
 
 
 def _header(file: Path) -> dict[str, TensorInfo]:

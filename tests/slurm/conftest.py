@@ -1,0 +1,113 @@
+"""A Slurm for each file of tests, and the workflow submitted to it by the profile that ships."""
+
+import copy
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ..project import Project
+from .cluster import Cluster, missing
+
+HOLD = Path(__file__).parent / "hold"
+PROFILE = ("--workflow-profile", "workflow/profiles/slurm")
+# What is slow on purpose where files take time to appear and Slurm must not be asked too often.
+HURRY = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    assert not missing(), f"not installed: {', '.join(missing())}; `make test-slurm` installs Slurm"
+    # In a short path: the name of munge's socket must fit into 108 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    running = Cluster(folder)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(folder)
+
+
+@dataclass
+class Run:
+    """A snakemake that submits jobs, in the background."""
+
+    process: subprocess.Popen
+    output: Path
+
+    def finish(self, seconds: float = 300) -> str:
+        """Wait for its end; return what it said, or raise AssertionError if it failed."""
+        code = self.process.wait(seconds)
+        assert code == 0, self.output.read_text()
+        return self.output.read_text()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@dataclass
+class Site:
+    """A project on a cluster."""
+
+    project: Project
+    cluster: Cluster
+
+    @property
+    def folder(self) -> Path:
+        return self.project.folder
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", *PROFILE, *HURRY, *args]
+
+    def submit(self, *args: str) -> Run:
+        """Start the workflow as a user does on a login node."""
+        output = self.folder / "run.log"
+        with output.open("a") as stream:
+            process = subprocess.Popen(
+                self.command(*args),
+                cwd=self.folder,
+                env=self.cluster.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+            )
+        return Run(process, output)
+
+    def release(self) -> None:
+        """Let the task `hold` go on."""
+        (self.folder / "release").touch()
+
+    def wait_for(self, rule: str, state: str, count: int = 1):
+        """Wait until the last of `count` jobs of a rule is in a state; return it."""
+
+        def last():
+            jobs = self.cluster.jobs(rule)
+            return len(jobs) == count and jobs[-1].state == state and jobs[-1]
+
+        return self.cluster.wait(last, f"{rule} {state}, {count} jobs; {self.output()}")
+
+    def output(self) -> str:
+        return (self.folder / "run.log").read_text()[-3000:]
+
+
+@pytest.fixture
+def site(make_project, cluster, tiny_config):
+    """A project whose suite `hold` waits within its second task; nothing has run."""
+    # Jobs of earlier tests are not this one's.
+    for job in cluster.jobs():
+        cluster.control("update", f"JobId={job.id}", "Comment=earlier")
+    project = make_project()
+    shutil.copytree(HOLD, project.folder / "workflow/tasks/hold")
+    config = copy.deepcopy(tiny_config)
+    tasks = {name: {"metric": "acc"} for name in ("demo_truth", "hold")}
+    config["suites"] = {"hold": {"tasks": tasks, "batch_size": 8, "limit": 4}}
+    config["runs"] = [{"pair": "tiny", "sweeps": ["dare"], "suites": ["hold"]}]
+    config["figures"] = {}
+    project.configure(config)
+    return Site(project, cluster)
