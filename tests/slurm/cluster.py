@@ -138,12 +138,12 @@ class Cluster:
                 time.sleep(0.1)
             os.kill(process, signal.SIGKILL)
 
-    def jobs(self, rule: str = "") -> list[Job]:
-        """Return the jobs, oldest first, of one rule or of all; none while Slurm is down."""
+    def jobs(self) -> list[Job]:
+        """Return all jobs, oldest first; none while Slurm is down."""
         with suppress(subprocess.SubprocessError):
             lines = self._ask("scontrol", "--oneliner", "show", "job").splitlines()
             found = [_job(line) for line in lines if line.startswith("JobId=")]
-            return sorted((job for job in found if rule in ("", job.rule)), key=lambda job: job.id)
+            return sorted(found, key=lambda job: job.id)
         return []
 
     def control(self, *args: str) -> str:

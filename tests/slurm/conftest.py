@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..project import Project
-from .cluster import Cluster, missing
+from .cluster import Cluster, Job, missing
 
 HOLD = Path(__file__).parent / "hold"
 PROFILE = ("--workflow-profile", "workflow/profiles/slurm")
@@ -57,6 +57,7 @@ class Site:
 
     project: Project
     cluster: Cluster
+    first: int  # number of its first job; those before are of earlier tests
 
     @property
     def folder(self) -> Path:
@@ -83,25 +84,28 @@ class Site:
         """Let the task `hold` go on."""
         (self.folder / "release").touch()
 
-    def wait_for(self, rule: str, state: str, count: int = 1):
+    def jobs(self, rule: str = "") -> list[Job]:
+        """Return this project's jobs, of one rule or of all, oldest first."""
+        found = (job for job in self.cluster.jobs() if job.id >= self.first)
+        return [job for job in found if rule in ("", job.rule)]
+
+    def wait_for(self, rule: str, state: str, count: int = 1) -> Job:
         """Wait until the last of `count` jobs of a rule is in a state; return it."""
 
         def last():
-            jobs = self.cluster.jobs(rule)
+            jobs = self.jobs(rule)
             return len(jobs) == count and jobs[-1].state == state and jobs[-1]
 
-        return self.cluster.wait(last, f"{rule} {state}, {count} jobs; {self.output()}")
+        return self.cluster.wait(last, f"{rule} {state}, {count} jobs; {self.output()[-3000:]}")
 
     def output(self) -> str:
-        return (self.folder / "run.log").read_text()[-3000:]
+        """Return what the last runs said."""
+        return (self.folder / "run.log").read_text()
 
 
 @pytest.fixture
 def site(make_project, cluster, tiny_config):
     """A project whose suite `hold` waits within its second task; nothing has run."""
-    # Jobs of earlier tests are not this one's.
-    for job in cluster.jobs():
-        cluster.control("update", f"JobId={job.id}", "Comment=earlier")
     project = make_project()
     shutil.copytree(HOLD, project.folder / "workflow/tasks/hold")
     config = copy.deepcopy(tiny_config)
@@ -110,4 +114,4 @@ def site(make_project, cluster, tiny_config):
     config["runs"] = [{"pair": "tiny", "sweeps": ["dare"], "suites": ["hold"]}]
     config["figures"] = {}
     project.configure(config)
-    return Site(project, cluster)
+    return Site(project, cluster, 1 + max((job.id for job in cluster.jobs()), default=0))

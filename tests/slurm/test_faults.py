@@ -14,7 +14,7 @@ def kept(site):
 def wait_until_held(site):
     """Wait until the job has measured the first of its tasks and waits in the second."""
     job = site.wait_for(RULE, "RUNNING")
-    site.cluster.wait(lambda: kept(site), f"a measurement; {site.output()}")
+    site.cluster.wait(lambda: kept(site), f"a measurement; {site.output()[-3000:]}")
     return job
 
 
@@ -47,7 +47,7 @@ def test_a_job_out_of_memory_is_tried_again_with_more(site):
     assert second.memory_mb == 2 * first.memory_mb
     site.cluster.wait(lambda: recalled(site) == 1, "the second attempt")
     time.sleep(3)  # its memory is looked at every second
-    assert site.cluster.jobs(RULE)[-1].state == "RUNNING"
+    assert site.jobs(RULE)[-1].state == "RUNNING"
     site.release()
     run.finish()
 
@@ -72,7 +72,7 @@ def test_a_restart_of_slurmctld_is_survived(site):
     site.cluster.start_slurmctld()
     site.release()
     run.finish()
-    assert [each.id for each in site.cluster.jobs(RULE)] == [job.id]
+    assert [each.id for each in site.jobs(RULE)] == [job.id]
 
 
 def test_a_killed_run_submits_no_job_twice(site, tiny_config):
@@ -89,7 +89,7 @@ def test_a_killed_run_submits_no_job_twice(site, tiny_config):
     assert again.process.poll() is None
     site.release()
     again.finish()
-    assert [job.state for job in site.cluster.jobs()] == ["COMPLETED"] * 2, "one of each rule"
+    assert [job.state for job in site.jobs()] == ["COMPLETED"] * 2, "one of each rule"
     # What the job outlived its run with is known all the same: a change is noticed.
     assert not site.project.planned(*targets)
     config = (site.folder / "config.yaml").read_text()
@@ -107,7 +107,7 @@ def test_a_killed_run_whose_jobs_have_ended_goes_on_at_once(site):
     said = site.submit(HELD).finish()
     assert "Nothing to be done" in said
     assert "waiting" not in said
-    assert len(site.cluster.jobs(RULE)) == 1
+    assert len(site.jobs(RULE)) == 1
 
 
 def test_a_drained_node_is_waited_for(site):
@@ -122,7 +122,7 @@ def test_a_drained_node_is_waited_for(site):
     finally:
         site.cluster.control("update", "NodeName=node-gpu", "State=RESUME")
     run.finish()
-    assert [job.state for job in site.cluster.jobs(RULE)] == ["COMPLETED"]
+    assert [job.state for job in site.jobs(RULE)] == ["COMPLETED"]
 
 
 def test_a_failing_job_says_why_and_leaves_no_output(site):

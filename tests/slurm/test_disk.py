@@ -1,0 +1,77 @@
+"""A sweep larger than the disk: at most so many variants are there at a time."""
+
+import copy
+import time
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from .conftest import Site
+
+SLICES, PER_SLICE, LIMIT = 10, 4, 2  # 40 variants in all, at most 8 of them at a time
+
+
+@pytest.fixture(scope="module")
+def large_pair(tmp_path_factory, tokenizer):
+    """Return base and post of a Llama of 100 MB."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=1024,
+        intermediate_size=2048,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=128,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    root = tmp_path_factory.mktemp("large")
+    model = LlamaForCausalLM(config)
+    for end in ("base", "post"):
+        model.save_pretrained(root / end)
+        tokenizer.save_pretrained(root / end)
+        with torch.no_grad():
+            model.lm_head.weight.add_(0.01)
+    assert (root / "base/model.safetensors").stat().st_size > 90e6
+    return root / "base", root / "post"
+
+
+def variants(folder):
+    """The variants on disk, the unfinished included."""
+    return len(list(folder.glob("results/large/variants/sweep/*/*/model.safetensors")))
+
+
+def test_a_sweep_of_forty_variants_never_has_more_than_eight_on_disk(
+    make_project, cluster, tiny_config, large_pair
+):
+    project = make_project()
+    config = copy.deepcopy(tiny_config)
+    ends = ({"source": "path", "path": str(end)} for end in large_pair)
+    config["pairs"] = {"large": {"kind": "causal_lm", **dict(zip(("base", "post"), ends))}}
+    config["suites"] = {
+        "one": {"tasks": {"demo_truth": {"metric": "acc"}}, "batch_size": 4, "limit": 1}
+    }
+    config["losses"] = {}
+    config["sweeps"] = {
+        "sweep": {
+            "method": "dare",
+            "grid": {
+                "drop_rate": [i / (SLICES + 1) for i in range(SLICES)],
+                "dropped_scale": [0.0, 0.2, 0.5, 2.0],
+            },
+            "split_by": ["drop_rate"],
+        }
+    }
+    config["runs"] = [{"pair": "large", "sweeps": ["sweep"], "suites": ["one"]}]
+    config["figures"] = {}
+    project.configure(config)
+    run = Site(project, cluster, 1).submit("--resources", f"slices={LIMIT}")
+    seen = set()
+    while run.process.poll() is None:
+        seen.add(variants(project.folder))
+        time.sleep(0.05)
+    run.finish()
+    assert max(seen) == LIMIT * PER_SLICE, "as many as allowed, and no more"
+    assert variants(project.folder) == 0
+    assert len(list((project.folder / "results/large/kept").iterdir())) == 2 + SLICES * PER_SLICE
