@@ -1,5 +1,6 @@
 # make demo    make the environment, run the default config, end with results/report.html
 # make test    make the environment, run every check that CI runs
+# make test-slurm   run the workflow on a Slurm of its own, which it installs if run as root on Debian
 # make readme  bring the README's table, figures and rule graph up to date with the last demo
 # make format  put sources into the form that `make test` checks
 #
@@ -12,10 +13,11 @@ PIP_ARGS ?=
 
 ENV := .venv
 BIN := $(ENV)/bin
+SLURM := slurmctld slurmd slurm-client munge
 SOURCES := workflow/scripts workflow/tasks tests docs benchmarks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo test readme format
+.PHONY: demo test test-slurm readme format
 .DELETE_ON_ERROR:
 
 demo: $(ENV)/runs
@@ -31,6 +33,16 @@ test: $(ENV)/tests
 	$(BIN)/snakefmt --check --diff Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 	CORES=$(CORES) $(BIN)/python -m pytest -n $(CORES) --dist loadfile --durations 15
+
+# Its jobs mostly wait, so that more tests than processors run side by side.
+test-slurm: $(ENV)/tests
+	@PATH=$$PATH:/usr/sbin; which munged slurmctld slurmd squeue > /dev/null || { \
+	  [ "$$(id -u)" = 0 ] && which apt-get > /dev/null || { \
+	    echo "make test-slurm starts a Slurm; have these packages of Debian's installed: $(SLURM)"; \
+	    exit 1; }; \
+	  apt-get -qq update && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $(SLURM); }
+	$(BIN)/python -m pytest -n 4 --dist loadfile --durations 10 tests/slurm
 
 readme: demo
 	$(BIN)/python docs/update_readme.py

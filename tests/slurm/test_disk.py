@@ -48,7 +48,9 @@ def test_a_sweep_of_forty_variants_never_has_more_than_eight_on_disk(
     project = make_project()
     config = copy.deepcopy(tiny_config)
     ends = ({"source": "path", "path": str(end)} for end in large_pair)
-    config["pairs"] = {"large": {"kind": "causal_lm", **dict(zip(("base", "post"), ends))}}
+    config["pairs"] = {
+        "large": {"kind": "causal_lm", **dict(zip(("base", "post"), ends, strict=True))}
+    }
     config["suites"] = {
         "one": {"tasks": {"demo_truth": {"metric": "acc"}}, "batch_size": 4, "limit": 1}
     }

@@ -1,8 +1,10 @@
 """Sweeps: from a method, its fixed options and a grid to slices of variants."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -40,6 +42,12 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
         ValueError: an axis or an option that the method does not have, a value it refuses, or two
             grids that have a variant in common.
     """
+    return _slices(name, json.dumps(sweep), seed)
+
+
+@cache  # each of a sweep's jobs asks
+def _slices(name: str, text: str, seed: int) -> dict[str, list[Variant]]:
+    sweep = json.loads(text)
     grids = sweep.get("grid", {})
     found: dict[str, list[Variant]] = {}
     for grid in [grids] if isinstance(grids, Mapping) else grids:
