@@ -1,7 +1,10 @@
 """Pictures, prepared once, are what the processor gives; models are measured by them."""
 
 import io
+import runpy
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +30,9 @@ from deltaedit import (
     image_models,
     image_tasks,
     images,
+    logs,
     losses,
+    memo,
     models,
     zero_shot,
 )
@@ -190,6 +195,64 @@ def test_accuracy_is_the_share_of_pictures_whose_class_is_found(clip, head, prep
         assert (row["task"], row["metric"], row["filter"]) == ("demo_digits", "acc", "none")
     [row] = image_evaluation.evaluate(clip, "clip", suite(dtype="bfloat16"), tasks)
     assert 0 <= row["value"] <= 1
+
+
+def test_an_interrupted_evaluation_of_images_goes_on_at_its_task(
+    vit, prepared, tmp_path, monkeypatch
+):
+    logits = image_models.logits(vit, "image_classifier", None, 10)
+    loads, load, seen = [], image_models.load, []
+    monkeypatch.setattr(image_models, "load", lambda *given: (loads.append(1), load(*given))[1])
+
+    def counted(task, stops=()):
+        def count(model, pixels):
+            if task in stops:
+                raise KeyboardInterrupt
+            seen.append(task)
+            return logits(model, pixels)
+
+        return prepared, count
+
+    def evaluate(names, *keep, stops=(), **options):
+        specs = suite(tasks={name: {} for name in names}, **options)
+        tasks = {name: counted(name, stops) for name in names}
+        seen.clear(), loads.clear()
+        return image_evaluation.evaluate(vit, "image_classifier", specs, tasks, *keep)
+
+    keep = memo.keeper(tmp_path / "kept", {"checkpoint": "abc"})
+    whole = evaluate("ab")
+    assert len(loads) == 1
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("ab", keep, stops="b")
+    assert evaluate("ab", keep) == whole
+    assert (set(seen), len(loads)) == ({"b"}, 1)
+    assert evaluate("ba", keep) == whole[::-1]
+    assert (seen, loads) == ([], []), "nor is the model loaded"
+    evaluate("abc", keep)
+    assert set(seen) == {"c"}
+    evaluate("ab", keep, limit=20)
+    assert set(seen) == {"a", "b"}
+
+
+def test_the_pictures_of_a_task_are_its_own(vit, prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "to_file", lambda path: None)
+    path = Path(images.__file__).parents[1] / "evaluate_images.py"
+    script = runpy.run_path(str(path), {"snakemake": SimpleNamespace(log=[None])})
+    variants = [{"name": "post", "folder": f"{vit}", "method": None, "seed": None, "tensors": None}]
+    keys = {"pair": "vit", "sweep": "ends", "slice": "all", "suite": "numbers"}
+    specs = suite(tasks={"demo_digits": {}, "mnist": {}})
+    others = parquet(tmp_path / "b.parquet", drawn(20, seed=1), [1] * 20)
+    images.prepare(others, AutoImageProcessor.from_pretrained(vit), 10, tmp_path / "others")
+
+    def counts(*folders):
+        sources = {task: (f"{f}", None) for task, f in zip(specs["tasks"], folders, strict=True)}
+        given = (variants, keys, "image_classifier", specs, f"{vit}", sources, tmp_path / "kept")
+        rows = script["evaluate_images"](*given, {})
+        return [row["count"] for row in rows], len(list((tmp_path / "kept").iterdir()))
+
+    assert counts(prepared.folder, prepared.folder) == ([70, 70], 2)
+    assert counts(prepared.folder, tmp_path / "others") == ([70, 20], 3)
+    assert counts(prepared.folder, prepared.folder) == ([70, 70], 3)
 
 
 def test_classes_are_counted_without_the_weights(vit, tmp_path):

@@ -1,11 +1,15 @@
 """Slopes, the walk along the path, and the measured loss change, on losses known exactly."""
 
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from deltaedit import files, loss_change
+from deltaedit import files, logs, loss_change, memo
 from deltaedit.checkpoints import Checkpoint
 from deltaedit.losses import build
 
@@ -130,6 +134,71 @@ def test_quadratures_share_their_nodes_and_the_measured_change(setup):
     assert calls == [True] * 5 + [False], "nodes .2 to 1, and one measured loss"
     alone = [row for rule in rules for row in loss_change.rows(segment, counted, [rule], 5, start)]
     assert together == alone
+
+
+class Counted:
+    """The loss in two batches; counts backward passes and losses, stops at the given one."""
+
+    def __init__(self, stop_at=None):
+        self.backward, self.measured, self.stop_at = 0, 0, stop_at
+
+    def batch(self, model):
+        if torch.is_grad_enabled():
+            if self.backward == self.stop_at:
+                raise KeyboardInterrupt
+            self.backward += 1
+        else:
+            self.measured += 1
+        return model()
+
+    def rows(self, segment, rules, intervals, start, *keep):
+        loss = [(weight, self.batch) for weight, _ in LOSS]
+        return list(loss_change.rows(segment, loss, rules, intervals, start, *keep))
+
+
+def test_a_walk_that_was_interrupted_goes_on_at_its_node(setup, tmp_path):
+    _, segment, start = setup(quartic=0.1)
+    keep = memo.keeper(tmp_path / "kept", {"checkpoint": "abc"})
+    whole = Counted().rows(segment, ["midpoint"], 4, start)
+    first = Counted(stop_at=5)  # at the second batch of the third node
+    with pytest.raises(KeyboardInterrupt):
+        first.rows(segment, ["midpoint"], 4, start, keep)
+    then = Counted()
+    assert then.rows(segment, ["midpoint"], 4, start, keep) == whole, "to the bit"
+    assert (then.backward, then.measured) == (2 * 2, 2), "nodes three and four, and the losses"
+    last = Counted()
+    assert last.rows(segment, ["midpoint"], 4, start, keep) == whole
+    assert (last.backward, last.measured) == (0, 0)
+
+
+def test_another_quadrature_walks_to_its_new_nodes_only(setup, tmp_path):
+    _, segment, start = setup(quartic=0.1)
+    keep = memo.keeper(tmp_path / "kept", {"checkpoint": "abc"})
+    Counted().rows(segment, ["left"], 5, start, keep)
+    for rules, intervals, new in ((["left", "trapezoid"], 5, 1), (["left"], 10, 5)):
+        counted = Counted()
+        wanted = Counted().rows(segment, rules, intervals, start)
+        assert counted.rows(segment, rules, intervals, start, keep) == wanted
+        assert (counted.backward, counted.measured) == (2 * new, 0)
+
+
+def test_the_nodes_of_another_checkpoint_are_walked_anew(setup, tmp_path):
+    _, segment, start = setup(quartic=0.1)
+    for checkpoint in ("abc", "def"):
+        keep = memo.keeper(tmp_path / "kept", {"checkpoint": checkpoint})
+        counted = Counted()
+        counted.rows(segment, ["left"], 5, start, keep)
+        assert (counted.backward, counted.measured) == (2 * 4, 2)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_slopes_of_a_ruined_model_are_recalled_as_they_were(setup, tmp_path):
+    model, segment, start = setup()
+    model.hessian.fill_(float("nan"))
+    keep = memo.keeper(tmp_path / "kept", {"checkpoint": "abc"})
+    first, again = (Counted().rows(segment, ["left"], 2, start, keep) for _ in range(2))
+    assert any(row["slope"] != row["slope"] for row in first)
+    assert str(again) == str(first)
 
 
 def test_only_one_gradient_lives_at_a_time(setup):
@@ -341,3 +410,29 @@ def test_a_language_model_s_approximation_meets_the_measured_change(language, ti
     tensors = {row["tensor"] for row in rows}
     assert tensors == set(segment.post.tensors), "tied weights count once, all others once"
     assert len(rows) == 3 * len(tensors)
+
+
+def test_a_node_is_measured_once_for_all_quadratures_of_a_loss(language, tmp_path, monkeypatch):
+    segment, _, _ = language()
+    monkeypatch.setattr(logs, "to_file", lambda path: None)
+    path = Path(loss_change.__file__).parents[1] / "approximate_loss.py"
+    script = runpy.run_path(str(path), {"snakemake": SimpleNamespace(log=[None])})
+    base, post = f"{segment.edited.folder}", f"{segment.post.folder}"
+    variants = [{"name": "base", "folder": base, "method": None, "seed": None, "tensors": None}]
+    keys = {"pair": "tiny", "sweep": "ends", "slice": "all", "loss": "math"}
+    spec = {"kind": "next_token", "options": {}, "count": 3, "batch_size": 2}
+    spec |= {"autocast": None, "gradient_checkpointing": False}
+
+    def kept(quadrature, intervals, kept="kept", **options):
+        given = spec | {"quadrature": quadrature, "intervals": intervals} | options
+        places = base, post, tmp_path / "gradient", tmp_path / "rows.jsonl", None
+        rows = script["approximate_loss"](
+            variants, keys, *places, "causal_lm", given, tmp_path / kept, {}
+        )
+        return len(list((tmp_path / kept).iterdir())), rows
+
+    assert kept(["left"], 2)[0] == 2 + 1
+    found, rows = kept(["left", "trapezoid"], 4)
+    assert found == 5 + 1, "nodes 1/4, 3/4 and 1 are new"
+    assert rows == kept(["left", "trapezoid"], 4, "other")[1]
+    assert kept(["left"], 2, gradient_checkpointing=True)[0] == 6 + 3, "another loss"

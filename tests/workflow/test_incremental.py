@@ -1,6 +1,7 @@
 """Only what changed is made again."""
 
 import copy
+import json
 import os
 import signal
 import subprocess
@@ -109,14 +110,21 @@ def test_a_figure_s_entry_touches_no_result(tiny, reconfigured):
     assert not tiny.planned().keys() & {"edit_delta", "evaluate_variants", "approximate_loss"}
 
 
-def test_a_new_loss_makes_checkpoints_again_but_no_measurement_twice(tiny, reconfigured):
+@pytest.fixture
+def kept(tiny):
+    """Return a function that returns what is kept of measurements, and when each was made."""
+
+    def found():
+        files = (tiny.folder / "results/tiny/kept").iterdir()
+        return {file.name: file.stat().st_mtime_ns for file in files}
+
+    return found
+
+
+def test_a_new_loss_makes_checkpoints_again_but_no_measurement_twice(tiny, reconfigured, kept):
     def add(config):
         config["losses"]["again"] = {**config["losses"]["math"], "count": 4}
         config["runs"][0]["losses"].append("again")
-
-    def kept():
-        files = (tiny.folder / "results/tiny/kept").iterdir()
-        return {file.name: file.stat().st_mtime_ns for file in files}
 
     def scores():
         return (tiny.folder / "results/tables/scores.csv").read_text()
@@ -129,10 +137,43 @@ def test_a_new_loss_makes_checkpoints_again_but_no_measurement_twice(tiny, recon
     tiny.snakemake("--cores", "2")
     after = kept()
     assert {name: after[name] for name in before} == before, "nothing was measured twice"
-    assert len(after) == len(before) + 7, "the new loss of base, post and five variants"
+    assert len(after) == len(before) + 7 * 6, (
+        "of base, post and five variants the new loss at five nodes, and at the edited model"
+    )
     assert scores() == score
     log = tiny.folder / "logs/evaluate_variants/tiny/dare/drop_rate=0.1/demo.log"
-    assert log.read_text().count("recalled") == 2
+    assert log.read_text().count("recalled") == 2 * 2, "two variants, two tasks"
+
+
+def test_a_longer_suite_and_a_finer_loss_cost_what_is_new_in_them(tiny, reconfigured, kept):
+    def add(config):
+        demo, opinion = config["suites"]["demo"], {"demo_opinion": {"metric": "expected_reward"}}
+        config["suites"]["longer"] = {**demo, "tasks": opinion | demo["tasks"]}
+        rules = {"quadrature": ["left", "trapezoid"]}
+        config["losses"]["finer"] = {**config["losses"]["math"], **rules}
+        config["runs"][0]["suites"].append("longer")
+        config["runs"][0]["losses"].append("finer")
+
+    before = kept()
+    reconfigured(add)
+    tiny.snakemake("--cores", "2")
+    after = kept()
+    assert {name: after[name] for name in before} == before, "nothing was measured twice"
+    assert len(after) == len(before) + 7 * (1 + 1), "of seven checkpoints one task and one node"
+    for job, recalled in {
+        "evaluate_variants/tiny/dare/drop_rate=0.1/longer": 2,
+        "approximate_loss/tiny/dare/drop_rate=0.1/finer": 6,
+    }.items():
+        log = (tiny.folder / f"logs/{job}.log").read_text()
+        assert log.count("recalled") == 2 * recalled, "of each of two variants"
+    for name in ("eval/dare/drop_rate=0.1/{}.json", "eval/ends/all/{}.json"):
+        demo, longer = (
+            json.loads((tiny.folder / "results/tiny" / name.format(suite)).read_text())["rows"]
+            for suite in ("demo", "longer")
+        )
+        shared = [row | {"suite": "demo"} for row in longer if row["task"] != "demo_opinion"]
+        assert shared == demo
+        assert len(longer) == len(demo) * 3 // 2
 
 
 def test_a_killed_job_leaves_no_output_and_the_next_run_completes(fresh, tiny_config):

@@ -10,6 +10,7 @@ from typing import Any
 
 from deltaedit import loss_change, loss_stage, losses, models, provenance, results, slices
 from deltaedit.checkpoints import Checkpoint, content_digest
+from deltaedit.memo import Keep
 
 
 def approximate_loss(
@@ -28,12 +29,14 @@ def approximate_loss(
     model, loss = loss_stage.load(kind, spec, base, post, data, head)
     start, origin = loss_change.Start(Path(gradient)), Checkpoint(post)
 
-    def measure(folder: Path) -> list[dict[str, Any]]:
+    def measure(folder: Path, keep: Keep) -> list[dict[str, Any]]:
         segment = loss_change.Segment(model, origin, Checkpoint(folder))
         rules, intervals = spec["quadrature"], spec["intervals"]
-        return list(loss_change.rows(segment, loss, rules, intervals, start))
+        return list(loss_change.rows(segment, loss, rules, intervals, start, keep))
 
-    made_with = {"post": content_digest(post), "loss": spec, **made_with}
+    # A node's slopes are the same in every quadrature.
+    at_any_node = {k: v for k, v in spec.items() if k not in ("quadrature", "intervals")}
+    made_with = {"post": content_digest(post), "loss": at_any_node, **made_with}
     if losses.takes_reference(spec["kind"]):
         made_with["base"] = content_digest(base)
     return slices.measure(variants, keys, "approximate loss", kept, made_with, measure)

@@ -36,7 +36,12 @@ def evaluate_images(
         classes = len(image_tasks.load(task).classnames)
         logits = image_models.logits(Path(post), kind, head, classes)
         tasks[task] = Pictures(folder), logits
-    made_with = {"suite": suite, "kind": kind, **made_with}
+    # What a task is made of tells its measurements apart, as its options do.
+    specs = {
+        task: {**spec, "content": loss_stage.content(*sources[task])}
+        for task, spec in suite["tasks"].items()
+    }
+    suite = {**suite, "tasks": specs}
     one = partial(image_evaluation.evaluate, kind=kind, suite=suite, tasks=tasks)
     return slices.measure(variants, keys, "evaluate", kept, made_with, one)
 
@@ -63,7 +68,6 @@ if __name__ == "__main__":
         params.kept,
         {
             "code": params.code,
-            "tasks": {task: loss_stage.content(*found) for task, found in sources.items()},
             "versions": record["versions"],
             "device": image_models.DEVICE,
         },

@@ -6,10 +6,9 @@ logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from deltaedit import digest, evaluation, files, models, provenance, slices
+from deltaedit import digest, evaluation, files, models, provenance, slices, tasks
 
 
 def evaluate_variants(
@@ -21,7 +20,12 @@ def evaluate_variants(
     made_with: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     manager = evaluation.task_manager(list(suite["tasks"]))
-    made_with = {"suite": suite, "seed": seed, **made_with}
+    # What a task is made of tells its measurements apart, as its options do.
+    specs = {
+        name: {**spec, "content": digest.of_files(tasks.files([name]))}
+        for name, spec in suite["tasks"].items()
+    }
+    suite = {**suite, "tasks": specs}
     one = partial(evaluation.evaluate, suite=suite, manager=manager, seed=seed)
     return slices.measure(variants, keys, "evaluate", kept, made_with, one)
 
@@ -46,7 +50,6 @@ if __name__ == "__main__":
         params.kept,
         {
             "code": params.code,
-            "tasks": digest.of_files(map(Path, snakemake.input.tasks)),
             "versions": record["versions"],
             "device": models.DEVICE,
         },

@@ -1,7 +1,8 @@
 """Evaluate checkpoints on a suite of tasks with lm-eval."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from deltaedit import models, tasks
+from deltaedit import memo, models, tasks
 from deltaedit.errors import UserError
+from deltaedit.memo import Keep
 
 # simple_evaluate describes the machine at every call, for which it runs pip: half a second per
 # variant. Results here carry their own provenance.
@@ -28,15 +30,23 @@ def task_manager(names: list[str]) -> TaskManager:
 
 
 def evaluate(
-    folder: Path, suite: Mapping[str, Any], manager: TaskManager, seed: int
+    folder: Path,
+    suite: Mapping[str, Any],
+    manager: TaskManager,
+    seed: int,
+    keep: Keep = memo.anew,
 ) -> list[dict[str, Any]]:
     """Evaluate one checkpoint: one row per task, with the suite's metric and its stderr.
+
+    Each task runs as if the suite had no other, so that its numbers depend on no neighbour.
 
     Args:
         folder: the checkpoint, with its tokenizer.
         suite: `tasks` (name -> metric, filter, num_fewshot), `batch_size`, `dtype`, `limit`.
         manager: from `task_manager`, made once for all checkpoints.
         seed: of few-shot sampling and everything random in lm-eval.
+        keep: of rows, by the suite with that task alone and the seed; the model is loaded when the
+            first of them is made.
 
     Returns:
         Rows with task, task_version, num_fewshot, metric, filter, value, stderr (None where
@@ -45,29 +55,40 @@ def evaluate(
     Raises:
         UserError: a task does not report the suite's metric.
     """
-    dtype = getattr(torch, suite["dtype"])
-    model = HFLM(
-        pretrained=models.load_causal_lm(folder, dtype),
-        tokenizer=models.load_tokenizer(folder),
-        batch_size=suite["batch_size"],
-    )
-    rows = []
-    for num_fewshot in sorted({task["num_fewshot"] for task in suite["tasks"].values()}):
-        names = [n for n, task in suite["tasks"].items() if task["num_fewshot"] == num_fewshot]
-        found = lm_eval.evaluator.simple_evaluate(
-            model=model,
-            tasks=names,
-            num_fewshot=num_fewshot,
-            task_manager=manager,
-            limit=suite["limit"],
-            log_samples=False,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            fewshot_random_seed=seed,
+
+    @cache
+    def model() -> HFLM:
+        return HFLM(
+            pretrained=models.load_causal_lm(folder, getattr(torch, suite["dtype"])),
+            tokenizer=models.load_tokenizer(folder),
+            batch_size=suite["batch_size"],
         )
-        rows += [_row(name, suite["tasks"][name], found) for name in names]
-    return sorted(rows, key=lambda row: list(suite["tasks"]).index(row["task"]))
+
+    rows = []
+    for name, task in suite["tasks"].items():
+        alone = {**suite, "tasks": {name: task}}
+        make = partial(_evaluate_alone, model, alone, manager, seed)
+        rows.append(keep({"suite": alone, "seed": seed}, make))
+    return rows
+
+
+def _evaluate_alone(
+    model: Callable[[], HFLM], suite: Mapping[str, Any], manager: TaskManager, seed: int
+) -> dict[str, Any]:
+    [(name, task)] = suite["tasks"].items()
+    found = lm_eval.evaluator.simple_evaluate(
+        model=model(),
+        tasks=[name],
+        num_fewshot=task["num_fewshot"],
+        task_manager=manager,
+        limit=suite["limit"],
+        log_samples=False,
+        random_seed=seed,
+        numpy_random_seed=seed,
+        torch_random_seed=seed,
+        fewshot_random_seed=seed,
+    )
+    return _row(name, task, found)
 
 
 def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deltaedit import quadrature
+from deltaedit import memo, quadrature
 from deltaedit.checkpoints import Checkpoint, generator_for, torch_dtype
 from deltaedit.errors import UserError
+from deltaedit.memo import Keep
 from deltaedit.parts import part_of
 
 Loss = Sequence[tuple[float, Callable[[nn.Module], Tensor]]]
@@ -248,7 +250,13 @@ class Walk:
     losses: list[float]  # at the edited model, by batch
 
 
-def walk(segment: Segment, loss: Loss, nodes: Iterable[float], start: Start) -> Walk:
+def walk(
+    segment: Segment,
+    loss: Loss,
+    nodes: Iterable[float],
+    start: Start,
+    keep: Keep = memo.anew,
+) -> Walk:
     """Walk from W_post to an edited model.
 
     Args:
@@ -256,21 +264,35 @@ def walk(segment: Segment, loss: Loss, nodes: Iterable[float], start: Start) -> 
         loss: parts of the loss.
         nodes: values of t in [0, 1].
         start: used at t = 0, where the gradient is the same for every edit of a pair.
+        keep: of the slopes at a node, by its t, and of the losses at the edited model.
     """
     found, batches = {}, {}
     for t in nodes:
         if t == 0:
-            found[t] = start.slopes(segment)
+            found[t] = keep({"slopes_at": t}, partial(start.slopes, segment))
         else:
-            segment.move_to(t)
-            batches[t] = slopes(segment.model, loss, segment.step)
+            batches[t] = keep({"slopes_at": t}, partial(_slopes_at, segment, loss, t))
             found[t] = {name: sum(shares) for name, shares in batches[t].items()}
-    segment.move_to(1.0)
-    return Walk(found, batches, measure(segment.model, loss))
+    return Walk(found, batches, keep({"losses_at": 1.0}, partial(_losses_at, segment, loss, 1.0)))
+
+
+def _slopes_at(segment: Segment, loss: Loss, t: float) -> dict[str, list[float]]:
+    segment.move_to(t)
+    return slopes(segment.model, loss, segment.step)
+
+
+def _losses_at(segment: Segment, loss: Loss, t: float) -> list[float]:
+    segment.move_to(t)
+    return measure(segment.model, loss)
 
 
 def rows(
-    segment: Segment, loss: Loss, rules: Iterable[str], intervals: int, start: Start
+    segment: Segment,
+    loss: Loss,
+    rules: Iterable[str],
+    intervals: int,
+    start: Start,
+    keep: Keep = memo.anew,
 ) -> Iterator[dict[str, Any]]:
     """Yield one row per quadrature, node and tensor, with what is known of the whole edit on each.
 
@@ -279,11 +301,13 @@ def rows(
     approximate_stderr; losses in nats. Standard errors are over batches, see `standard_error`. At
     node 0 only the slope of the mean gradient is known: its error is None, and the error of the
     approximation stands on the other nodes, as if the batches differed at node 0 as they do there.
-    A node that several quadratures share is walked to once.
+    A node that several quadratures share is walked to once; `keep` as for `walk`, whatever the
+    quadratures.
     """
     found = {rule: quadrature.rule(rule, intervals) for rule in rules}
     shares = [weight for weight, _ in loss]
-    walked = walk(segment, loss, sorted({t for nodes, _ in found.values() for t in nodes}), start)
+    points = sorted({t for nodes, _ in found.values() for t in nodes})
+    walked = walk(segment, loss, points, start, keep)
     changes = [after - before for after, before in zip(walked.losses, start.losses, strict=True)]
     whole = {
         "loss_post": sum(start.losses),

@@ -1,7 +1,6 @@
-"""Measure the variants of a slice, one after the other, and none twice."""
+"""Measure the variants of a slice, one after the other, and nothing twice."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ def measure(
     what: str,
     kept: str | Path,
     made_with: Mapping[str, Any],
-    one: Callable[[Path], list[dict[str, Any]]],
+    one: Callable[..., list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     """Return the rows that `one` finds of each variant, after what names and describes it.
 
@@ -24,14 +23,16 @@ def measure(
         keys: what names the slice: pair, sweep and slice, and what it is measured by.
         what: is done, for the progress bar.
         kept: where measurements are kept, see `memo.recall`.
-        made_with: all that a measurement depends on beside the variant's weights, as JSON.
-        one: measures the checkpoint in a folder.
+        made_with: all that a measurement depends on beside the variant's weights and its unit, as
+            JSON.
+        one: `one(folder, keep=...)` measures the checkpoint in a folder, with a `memo.Keep` for its
+            units.
     """
     rows = []
     label = f"{what} " + "{pair}/{sweep}/{slice}".format(**keys)
     for variant in logs.progress(variants, label):
         folder = Path(variant["folder"])
-        key = {"checkpoint": content_digest(folder), **made_with}
-        measured = memo.recall(kept, key, partial(one, folder))
+        keep = memo.keeper(kept, {"checkpoint": content_digest(folder), **made_with})
+        measured = one(folder, keep=keep)
         rows += [{**keys, **results.describe(variant), **row} for row in measured]
     return rows
