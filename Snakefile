@@ -36,7 +36,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/approximate_loss.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/restart.smk"
+include: "workflow/rules/cluster.smk"
 
 
 rule all:

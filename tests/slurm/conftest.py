@@ -14,6 +14,8 @@ from ..project import Project
 from .cluster import Cluster, Job, missing
 
 HOLD = Path(__file__).parent / "hold"
+HELD = "results/tiny/eval/ends/all/hold.json"  # what waits in that task
+RULE = "evaluate_variants"  # and what makes it
 PROFILE = ("--workflow-profile", "workflow/profiles/slurm")
 # What is slow on purpose where files take time to appear and Slurm must not be asked too often.
 HURRY = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10")
@@ -57,6 +59,7 @@ class Site:
 
     project: Project
     cluster: Cluster
+    runs: list[Run]
     first: int  # number of its first job; those before are of earlier tests
 
     @property
@@ -78,7 +81,15 @@ class Site:
                 stdout=stream,
                 stderr=stream,
             )
-        return Run(process, output)
+        self.runs.append(Run(process, output))
+        return self.runs[-1]
+
+    def close(self) -> None:
+        """End what a failed test left."""
+        for run in self.runs:
+            run.kill()
+        for job in self.jobs():
+            self.cluster.cancel(job)
 
     def release(self) -> None:
         """Let the task `hold` go on."""
@@ -98,6 +109,21 @@ class Site:
 
         return self.cluster.wait(last, f"{rule} {state}, {count} jobs; {self.output()[-3000:]}")
 
+    def wait_until_held(self) -> Job:
+        """Wait until the job has measured the first of its tasks and waits in the second."""
+        job = self.wait_for(RULE, "RUNNING")
+        self.cluster.wait(self.kept, f"a measurement; {self.output()[-3000:]}")
+        return job
+
+    def kept(self) -> list[Path]:
+        """Return the measurements that are there already."""
+        return sorted((self.folder / "results/tiny/kept").glob("*.json"))
+
+    def recalled(self) -> int:
+        """Count the measurements that the last attempt found made."""
+        log = self.folder / "logs/evaluate_variants/tiny/ends/all/hold.log"
+        return log.read_text().count("recalled") if log.exists() else 0
+
     def output(self) -> str:
         """Return what the last runs said."""
         return (self.folder / "run.log").read_text()
@@ -114,4 +140,7 @@ def site(make_project, cluster, tiny_config):
     config["runs"] = [{"pair": "tiny", "sweeps": ["dare"], "suites": ["hold"]}]
     config["figures"] = {}
     project.configure(config)
-    return Site(project, cluster, 1 + max((job.id for job in cluster.jobs()), default=0))
+    first = 1 + max((job.id for job in cluster.jobs()), default=0)
+    site = Site(project, cluster, [], first)
+    yield site
+    site.close()

@@ -75,9 +75,10 @@ def chain(make_project, cluster, tiny_config):
     project = make_project()
     default = yaml.safe_load((project.folder / "config.yaml").read_text())
     project.configure(reduced(default, tiny_config))
-    site = Site(project, cluster, 1)
+    site = Site(project, cluster, [], 1)
     site.submit().finish(900)
-    return site
+    yield site
+    site.close()
 
 
 def test_every_job_succeeds_at_once(chain):

@@ -68,7 +68,7 @@ def test_a_sweep_of_forty_variants_never_has_more_than_eight_on_disk(
     config["runs"] = [{"pair": "large", "sweeps": ["sweep"], "suites": ["one"]}]
     config["figures"] = {}
     project.configure(config)
-    run = Site(project, cluster, 1).submit("--resources", f"slices={LIMIT}")
+    run = Site(project, cluster, [], 1).submit("--resources", f"slices={LIMIT}")
     seen = set()
     while run.process.poll() is None:
         seen.add(variants(project.folder))

@@ -1,12 +1,12 @@
 """Jobs ask Slurm for what they need, and get it."""
 
-RULE = "evaluate_variants"
-ENDS = "results/tiny/eval/ends/all/hold.json"
+from .conftest import HELD, RULE
+
 SLICES = [f"results/tiny/eval/dare/drop_rate={p}/hold.json" for p in (0.1, 0.5)]
 
 
 def test_gpu_jobs_run_where_gpus_are_and_others_beside_them(site):
-    run = site.submit(ENDS, *SLICES)
+    run = site.submit(HELD, *SLICES)
     jobs = site.cluster.wait(lambda: len(site.jobs(RULE)) == 3, f"jobs; {site.output()[-3000:]}")
     site.cluster.wait(
         lambda: sorted(job.state for job in site.jobs(RULE)) == ["PENDING", "RUNNING", "RUNNING"],
@@ -23,7 +23,7 @@ def test_gpu_jobs_run_where_gpus_are_and_others_beside_them(site):
 
 def test_the_command_line_overrides_one_resource_and_leaves_the_others(site):
     site.release()
-    site.submit(ENDS, "--set-resources", f"{RULE}:mem_mb=4321").finish()
+    site.submit(HELD, "--set-resources", f"{RULE}:mem_mb=4321").finish()
     [job] = site.jobs(RULE)
     assert (job.memory_mb, job.gpus, job.node) == (4321, 1, "node-gpu")
     assert job.minutes > 20

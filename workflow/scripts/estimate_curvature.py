@@ -11,6 +11,7 @@ from typing import Any
 from deltaedit import files, loss_change, loss_stage, models, provenance
 from deltaedit.checkpoints import Checkpoint
 
+
 def estimate_curvature(
     kind: str, spec: Mapping[str, Any], sources: list[str], seed: int, probes: int
 ) -> dict[str, float]:

@@ -5,7 +5,6 @@ at its peak, time is that of one GPU of the last years or, for edits, of a share
 job that needs more fails, and asks for twice as much when it is tried again.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -58,7 +57,7 @@ def size(folder: str | Path) -> Size:
     Raises:
         FileNotFoundError: the folder is not there yet.
     """
-    return _size(str(folder), os.stat(str(folder)).st_mtime_ns)
+    return _size(str(folder), Path(folder).stat().st_mtime_ns)
 
 
 @cache  # hundreds of jobs ask for the same pair

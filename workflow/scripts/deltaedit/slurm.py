@@ -1,37 +1,39 @@
 """Jobs that a killed run left in Slurm's queue: they go on, and no new run may start them twice."""
 
 import getpass
-import json
+import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from deltaedit.errors import UserError
-from deltaedit.logs import note
 
 INTERVAL = 10  # seconds between two looks at the queue
 
 
-def wait_for_earlier(folder: Path) -> None:
+def wait_for_earlier(folder: Path, say: Callable[[str], None]) -> None:
     """Wait until no job that an earlier run submitted from a folder is in Slurm's queue.
 
-    Snakemake marks an output with the job that makes it, until it is whole. While a run holds the
-    folder's lock nothing is done: its jobs are not an earlier run's, and Snakemake refuses a second.
+    Snakemake marks each output that is being made. Where there are no marks, and while a run holds
+    the folder's lock (Snakemake then refuses a second), nothing is asked.
 
     Args:
         folder: the working folder.
+        say: tells the user what is waited for.
 
     Raises:
-        UserError: there are such marks, but Slurm does not answer.
+        UserError: there are marks, but Slurm does not answer.
     """
     state = folder / ".snakemake"
-    if any((state / "locks").glob("*")) or not (marked := _marked(state / "incomplete")):
+    marks = (path for path in (state / "incomplete").rglob("*") if path.is_file())
+    if any((state / "locks").glob("*")) or not any(marks) or not shutil.which("squeue"):
         return
     told = False
-    while left := {job: what for job, what in _queued().items() if job in marked}:
+    while left := _queued(folder):
         if not told:
             jobs = ", ".join(f"{job} ({what})" for job, what in left.items())
-            note(
+            say(
                 f"waiting for Slurm jobs of an earlier run: {jobs}; to end them: scancel"
                 f" {' '.join(left)}"
             )
@@ -39,26 +41,18 @@ def wait_for_earlier(folder: Path) -> None:
         time.sleep(INTERVAL)
 
 
-def _marked(folder: Path) -> set[str]:
-    """Return the Slurm jobs whose outputs are marked as unfinished."""
-    marks = (json.loads(path.read_text() or "{}") for path in folder.rglob("*") if path.is_file())
-    return {mark["external_jobid"] for mark in marks if mark.get("external_jobid")}
-
-
-def _queued() -> dict[str, str]:
-    """Return the user's jobs that wait or run, each with its comment: the rule and wildcards."""
-    command = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%k"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise UserError(
-            "a run that was killed may have left jobs in Slurm's queue, and there is no squeue here"
-            " to ask; start on a machine that has it, or, if there are none, delete"
-            " .snakemake/incomplete"
-        ) from None
+def _queued(folder: Path) -> dict[str, str]:
+    """Return a folder's jobs that wait or run, each with its comment: its rule and wildcards."""
+    command = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%k|%Z"]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(
-            "a run that was killed may have left jobs in Slurm's queue, which does not answer:"
+            "an earlier run may have left jobs in Slurm's queue, and Slurm does not answer:"
             f" {' '.join(done.stderr.split())}"
         )
-    return dict(line.split("|", 1) for line in done.stdout.splitlines())
+    jobs = (line.split("|", 2) for line in done.stdout.splitlines())
+    return {
+        job: what
+        for job, what, place in jobs
+        if what.startswith("rule_") and Path(place).resolve() == folder.resolve()
+    }
