@@ -28,6 +28,10 @@ if not workflow.configfiles:
     configfile: "config.yaml"
 
 
+# For --sdm apptainer: made from envs/deltaedit.def, which says how.
+container: "envs/deltaedit.sif"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/extract_delta.smk"

@@ -1,5 +1,7 @@
 """Bring README.md up to date with the last `make demo`: its tables, its figures, its rule graph.
 
+And docs/cluster.md with what jobs ask for.
+
 Run by `make readme`. What stands between a pair of markers `<!-- name -->` is replaced.
 """
 
@@ -12,6 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "workflow/scripts"))
+
+from deltaedit import needs
+from deltaedit.needs import Needs, Size
+
+LLAMA_8B = Size(stored=16_060_522_496, entries=8_030_261_248, largest=128_256 * 4096)
 FIGURES = ("dare_accuracy", "dare_loss_terms", "vision_accuracy")
 ROWS = {  # label -> (pair, sweep, variant)
     "base (pretrained)": ("demo_lm", "ends", "base"),
@@ -83,6 +91,28 @@ def rule_graph() -> str:
     return "\n".join(["```mermaid", "flowchart TB", *lines, "```"])
 
 
+def needs_of_8b() -> str:
+    """Return what jobs of a pair of 8 billion parameters ask for at first."""
+    suite = {"dtype": "bfloat16", "tasks": dict.fromkeys(range(8))}
+    loss = {"count": 200, "quadrature": ["left"], "intervals": 5}
+    asked = {
+        "extract the delta": needs.editing(LLAMA_8B, 1),
+        "edit": needs.editing(LLAMA_8B, 1),
+        "singular vectors, once for all ranks": needs.decomposition(LLAMA_8B),
+        "evaluate on eight tasks, in bfloat16": needs.evaluation(LLAMA_8B, suite, 1),
+        "gradient of a loss over 200 examples": needs.gradient(LLAMA_8B, loss),
+        "its curvature, 8 probes": needs.curvature(LLAMA_8B, loss, 8),
+        "its change, 5 intervals": needs.loss_change(LLAMA_8B, loss, 1),
+    }
+    lines = ["| job | memory GB | GPUs | hours |", "| --- | ---: | ---: | ---: |"]
+    return "\n".join([*lines, *(_asked(job, found) for job, found in asked.items())])
+
+
+def _asked(job: str, found: Needs) -> str:
+    gpus = found.gpus(1, needs.GPU_MB)
+    return f"| {job} | {found.mem_mb / 1000:.0f} | {gpus} | {found.minutes / 60:.1f} |"
+
+
 def replace(text: str, name: str, block: str) -> str:
     """Put `block` between the markers of `name`; one marker alone becomes a pair."""
     marker = f"<!-- {name} -->"
@@ -103,6 +133,8 @@ def main() -> None:
     ):
         text = replace(text, name, block)
     readme.write_text(text)
+    cluster = ROOT / "docs/cluster.md"
+    cluster.write_text(replace(cluster.read_text(), "needs", needs_of_8b()))
     (ROOT / "docs/figures").mkdir(exist_ok=True)
     for figure in FIGURES:
         shutil.copy(ROOT / f"results/figures/{figure}.png", ROOT / f"docs/figures/{figure}.png")

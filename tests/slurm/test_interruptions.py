@@ -25,6 +25,10 @@ def test_a_killed_run_submits_no_job_twice(site):
     site.cluster.wait(lambda: "Finished jobid" in site.output(), "what has ended is noticed")
     run.kill()
     site.project.snakemake("--unlock")
+    site.cluster.stop_daemon("slurmctld")
+    assert site.submit(*targets).process.wait(60) == 1
+    assert "error: an earlier run may have left jobs in Slurm's queue" in site.output()
+    site.cluster.start_slurmctld()
     again = site.submit(*targets)
     site.cluster.wait(lambda: "waiting for Slurm jobs of an earlier run" in site.output(), "wait")
     time.sleep(3)

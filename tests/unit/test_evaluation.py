@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import accelerate
 import lm_eval.evaluator
 import pytest
 
@@ -129,3 +130,21 @@ def test_an_evaluation_needs_nothing_kept(tiny_pair, calls):
         [row] = evaluation.evaluate(tiny_pair()[1], suite(tasks={"demo_truth": TRUTH}), manager, 0)
         assert (row["task"], row["count"]) == ("demo_truth", 4)
     assert (calls.tasks, calls.loads) == (["demo_truth"] * 2, 2)
+
+
+def test_a_model_spread_beyond_its_device_scores_the_same(tiny_pair, tmp_path, monkeypatch):
+    folder = tiny_pair()[1]
+    manager = evaluation.task_manager(list(suite()["tasks"]))
+    wanted = evaluation.evaluate(folder, suite(), manager, 0)
+    load = models.load_causal_lm
+
+    def spread(*args):
+        model = load(*args)
+        places = dict.fromkeys(("model.embed_tokens", "model.rotary_emb", "model.layers.0"), "cpu")
+        places |= {"model.layers.1": "disk", "model.norm": "disk", "lm_head": "cpu"}
+        model = accelerate.dispatch_model(model, places, main_device="cpu", offload_dir=tmp_path)
+        assert model.model.layers[1].mlp.up_proj.weight.is_meta, "on disk until it is needed"
+        return model
+
+    monkeypatch.setattr(models, "load_causal_lm", spread)
+    assert evaluation.evaluate(folder, suite(), manager, 0) == wanted
