@@ -89,7 +89,7 @@ def plan(folder: Path, size: int) -> list[str]:
     (folder / "study.yaml").write_text(yaml.safe_dump(study(folder, SPLITS[size])))
     command = [*SNAKEMAKE, "--configfile", "study.yaml", "--dry-run", "--quiet", "rules"]
     wall, processor, peak, text = measured(command, folder)
-    [total] = (line.split()[1] for line in text.splitlines() if line.startswith("total"))
+    total = next(line.split()[1] for line in text.splitlines() if line.startswith("total"))
     return [f"{total}", f"{wall:.1f}", f"{processor:.1f}", f"{peak}"]
 
 
@@ -126,11 +126,15 @@ def submit(folder: Path, cluster: Cluster, size: int) -> list[str]:
 def elapsed(folder: Path, cluster: Cluster, size: int) -> float:
     """Return how many seconds Slurm gave a job that evaluates a slice of that size."""
     (folder / "study.yaml").write_text(yaml.safe_dump(study(folder, SPLITS[size])))
-    labels = {1: f"drop_rate={RATES[0]},seed=0", 100: f"drop_rate={RATES[0]}"}
+    labels = {1: f"drop_rate={RATES[0]}_seed=0", 100: f"drop_rate={RATES[0]}"}
     target = f"results/tiny/eval/dare/{labels[size]}/truth.json"
     before = {job.id for job in cluster.jobs()}
     command = [*SNAKEMAKE, *PROFILE, "--configfile", "study.yaml", "--latency-wait", "5", target]
-    subprocess.run(command, cwd=folder, env=cluster.environment, check=True, capture_output=True)
+    done = subprocess.run(
+        command, cwd=folder, env=cluster.environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
     [job] = [
         job for job in cluster.jobs() if job.id not in before and job.rule == "evaluate_variants"
     ]
@@ -165,15 +169,15 @@ def main() -> None:
         for node in NODES:
             cluster.control("update", f"NodeName={node}", "State=DRAIN", "Reason=benchmark")
         submitted = {size: submit(args.folder, cluster, size) for size in (1, 25, 100)}
+        head = ["variants per slice", "jobs", "plan s", "CPU s", "MB"]
+        head += ["first job after s", "jobs submitted per s", "MB"]
+        table(head, [[str(n), *planned[n], *submitted.get(n, [""] * 3)] for n in SPLITS])
         for node in NODES:
             cluster.control("update", f"NodeName={node}", "State=RESUME")
         one, hundred = (elapsed(args.folder, cluster, size) for size in (1, 100))
     finally:
         cluster.stop()
         shutil.rmtree(cluster.folder)
-    head = ["variants per slice", "jobs", "plan s", "CPU s", "MB"]
-    head += ["first job after s", "jobs submitted per s", "MB"]
-    table(head, [[str(n), *planned[n], *submitted.get(n, ["", "", ""])] for n in SPLITS])
     each = (hundred - one) / 99
     rows = [[str(n), f"{one - each:.0f}", f"{n * each:.1f}"] for n in (1, 25, 100)]
     rows = [[*row, f"{(one - each) / (one - each + int(row[0]) * each):.0%}"] for row in rows]

@@ -62,7 +62,8 @@ def test_a_sweep_of_forty_variants_never_has_more_than_sixteen_on_disk(
                 "drop_rate": [(i + 1) / 20 for i in range(SLICES)],
                 "dropped_scale": [0.0, 0.2, 0.5, 2.0],
             },
-            "split_by": ["drop_rate"],
+            "seeds": [3],
+            "split_by": ["drop_rate", "seed"],
         }
     }
     config["runs"] = [{"pair": "large", "sweeps": ["sweep"], "suites": ["one"]}]

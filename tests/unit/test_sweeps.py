@@ -25,6 +25,12 @@ def test_a_split_axis_gives_one_slice_per_value():
     assert all(len(variants) == 2 for variants in found.values())
 
 
+def test_a_slice_by_several_axes_has_no_comma_in_its_name():
+    sweep = {"method": "dare", "grid": GRID, "seeds": [7], "split_by": ["drop_rate", "seed"]}
+    names = list(slices("s", sweep, seed=0))
+    assert names == [f"drop_rate={p}_seed=7" for p in GRID["drop_rate"]]
+
+
 def test_a_new_value_on_a_split_axis_leaves_the_other_slices_as_they_are():
     sweep = {"method": "dare", "grid": GRID, "split_by": ["drop_rate"]}
     before = slices("s", sweep, seed=0)

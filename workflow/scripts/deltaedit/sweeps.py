@@ -1,6 +1,7 @@
 """Sweeps: from a method, its fixed options and a grid to slices of variants."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ def _variants(
         point = dict(zip(axes, values, strict=True))
         options = {key: value for key, value in (fixed | point).items() if key != "seed"}
         edits.parse(sweep["method"], options)
-        slice_name = _label({axis: point[axis] for axis in sweep.get("split_by", [])}) or WHOLE
+        # Without a comma: a cluster's job is told its wildcards as a list with commas.
+        slice_name = _label({axis: point[axis] for axis in sweep.get("split_by", [])}, "_") or WHOLE
         yield (
             slice_name,
             Variant(
@@ -93,14 +95,16 @@ def _variants(
         )
 
 
-def _label(point: Mapping[str, Any]) -> str:
-    return ",".join(f"{axis}={_value(value)}" for axis, value in point.items())
+def _label(point: Mapping[str, Any], separator: str = ",") -> str:
+    return separator.join(f"{axis}={_value(value)}" for axis, value in point.items())
 
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return "+".join(map(_value, value))
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    if not text or set(text) & set("/,= {}\n"):
-        raise ValueError(f"{text!r} cannot stand in a path: no space, '/', ',', '=' or brace")
+    if not re.fullmatch(r"[\w.+-]+", text, re.ASCII):  # nor may a shell see more in it
+        raise ValueError(
+            f"{text!r} cannot stand in a path: letters, digits, '_', '.', '+', '-' only"
+        )
     return text
