@@ -12,6 +12,7 @@ Prints Markdown tables.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -33,7 +34,6 @@ PROFILE = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm"), "--resou
 PROFILE += ["slices=1000000"]  # here the disk is no limit
 RATES = [round(0.01 + 0.03 * i, 2) for i in range(25)]
 SPLITS = {1: ["drop_rate", "seed"], 25: ["seed"], 100: ["drop_rate"], 2500: []}  # by slice size
-SUBMITTED = 200  # jobs until submitting is timed
 
 
 def make_pair(folder: Path) -> None:
@@ -111,7 +111,7 @@ def submit(folder: Path, cluster: Cluster, size: int) -> list[str]:
                 raise SystemExit(f"snakemake ended: {process.returncode}")
             count = len({job.id for job in cluster.jobs()} - before)
             first = first or (count > 0) * time.perf_counter()
-            if count >= min(SUBMITTED, 2500 // size):
+            if count == 2500 // size:  # every edit; evaluations wait for them
                 break
             time.sleep(0.2)
         now = time.perf_counter()
@@ -129,7 +129,8 @@ def elapsed(folder: Path, cluster: Cluster, size: int) -> float:
     labels = {1: f"drop_rate={RATES[0]}_seed=0", 100: f"drop_rate={RATES[0]}"}
     target = f"results/tiny/eval/dare/{labels[size]}/truth.json"
     before = {job.id for job in cluster.jobs()}
-    command = [*SNAKEMAKE, *PROFILE, "--configfile", "study.yaml", "--latency-wait", "5", target]
+    command = [*SNAKEMAKE, *PROFILE, "--configfile", "study.yaml", "--latency-wait", "5"]
+    command += ["--slurm-init-seconds-before-status-checks", "5", target]
     done = subprocess.run(
         command, cwd=folder, env=cluster.environment, capture_output=True, text=True
     )
@@ -157,7 +158,10 @@ def main() -> None:
         raise SystemExit(f"not installed: {', '.join(missing())}; `make test-slurm` installs Slurm")
     shutil.rmtree(args.folder, ignore_errors=True)
     args.folder.mkdir(parents=True)
-    make_pair(args.folder)
+    # In a process of its own: the peak of a child is at least its parent's size.
+    maker = multiprocessing.get_context("spawn").Process(target=make_pair, args=[args.folder])
+    maker.start()
+    maker.join()
     print(f"`python {' '.join(sys.argv)}`\n")
 
     planned = {size: plan(args.folder, size) for size in SPLITS}
