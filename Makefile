@@ -1,8 +1,8 @@
-# make demo    make the environment, run the default config, end with results/report.html
-# make test    make the environment, run every check that CI runs
-# make test-slurm   run the workflow on a Slurm of its own, which it installs if run as root on Debian
-# make readme  bring the README's table, figures and rule graph up to date with the last demo
-# make format  put sources into the form that `make test` checks
+# make demo        make the environment, run the default config, end with results/report.html
+# make test        make the environment, run the checks (CI runs them and test-slurm)
+# make test-slurm  run the workflow on a Slurm that it starts, and installs if root on Debian
+# make readme      bring README.md and docs/ up to date with the last demo
+# make format      put sources into the form that `make test` checks
 #
 # PYTHON chooses the interpreter (3.11 or newer), CORES how many cores the workflow may use, and
 # PIP_ARGS goes to pip, for instance --extra-index-url of an index with CPU builds of torch.

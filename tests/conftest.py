@@ -25,11 +25,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def tiny_pair(tmp_path_factory, tokenizer):
     """Return a function that saves base and post of a tiny Llama and returns their folders."""
 
-    def make(dtype=torch.float32, shard=None, tied=False, seed=0) -> tuple[Path, Path]:
+    def make(
+        dtype=torch.float32, shard=None, tied=False, seed=0, hidden_size=16, intermediate_size=32
+    ) -> tuple[Path, Path]:
         config = LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
             num_hidden_layers=2,
             num_attention_heads=2,
             num_key_value_heads=2,

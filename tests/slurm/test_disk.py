@@ -3,38 +3,9 @@
 import copy
 import time
 
-import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from .conftest import Site
 
 SLICES, PER_SLICE, LIMIT = 10, 4, 4  # 40 variants in all, at most 16 of them at a time
-
-
-@pytest.fixture(scope="module")
-def large_pair(tmp_path_factory, tokenizer):
-    """Return base and post of a Llama of 100 MB."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=1024,
-        intermediate_size=2752,
-        num_hidden_layers=2,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        max_position_embeddings=128,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    root = tmp_path_factory.mktemp("large")
-    model = LlamaForCausalLM(config)
-    for end in ("base", "post"):
-        model.save_pretrained(root / end)
-        tokenizer.save_pretrained(root / end)
-        with torch.no_grad():
-            model.lm_head.weight.add_(0.01)
-    assert (root / "base/model.safetensors").stat().st_size > 100e6
-    return root / "base", root / "post"
 
 
 def variants(folder):
@@ -43,8 +14,10 @@ def variants(folder):
 
 
 def test_a_sweep_of_forty_variants_never_has_more_than_sixteen_on_disk(
-    make_project, cluster, tiny_config, large_pair
+    make_project, cluster, tiny_config, tiny_pair
 ):
+    large_pair = tiny_pair(hidden_size=1024, intermediate_size=2752)
+    assert (large_pair[0] / "model.safetensors").stat().st_size > 100e6
     project = make_project()
     config = copy.deepcopy(tiny_config)
     ends = ({"source": "path", "path": str(end)} for end in large_pair)
