@@ -55,3 +55,17 @@ def test_a_failing_job_says_why_and_leaves_no_output(site):
     assert not (site.folder / HELD).exists()
     assert len(list((site.folder / "logs/slurm/rule_evaluate_variants").rglob("*.log"))) == 2
     assert len(site.kept()) == 1, "what was measured before stays"
+
+
+def test_a_job_that_slurm_requeues_measures_only_what_is_missing(site):
+    run = site.submit(HELD)
+    job = site.wait_until_held()
+    site.cluster.control("requeue", str(job.id))  # as a preemption does
+    site.wait_for(RULE, "PENDING")
+    # Slurm lets it wait for two minutes.
+    now = ("update", f"JobId={job.id}", "StartTime=now")
+    site.cluster.wait(lambda: site.cluster.control(*now) == "", "a new start")
+    site.cluster.wait(lambda: site.recalled() == 1, "the second start")
+    site.release()
+    run.finish()
+    assert [(each.id, each.state) for each in site.jobs(RULE)] == [(job.id, "COMPLETED")]
