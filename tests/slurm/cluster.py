@@ -153,7 +153,7 @@ class Cluster:
     def cancel(self, job: Job) -> None:
         self._ask("scancel", str(job.id))
 
-    def wait(self, condition, what: str, seconds: float = 120):
+    def wait(self, condition, what: str, seconds: float = 300):
         """Return the condition's value once it is true; raise RuntimeError if it takes longer."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

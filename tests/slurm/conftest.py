@@ -42,7 +42,7 @@ class Run:
     process: subprocess.Popen
     output: Path
 
-    def finish(self, seconds: float = 300) -> str:
+    def finish(self, seconds: float = 600) -> str:
         """Wait for its end; return what it said, or raise AssertionError if it failed."""
         code = self.process.wait(seconds)
         assert code == 0, self.output.read_text()

@@ -50,7 +50,7 @@ def test_a_failing_job_says_why_and_leaves_no_output(site):
     documents = site.folder / "workflow/tasks/hold/hold.py"
     documents.write_text(documents.read_text().replace('"gold": 0', '"gold": 1 / 0'))
     run = site.submit(HELD, "--retries", "1")
-    assert run.process.wait(120) == 1
+    assert run.process.wait(300) == 1
     assert "error: ZeroDivisionError: division by zero" in site.output()
     assert not (site.folder / HELD).exists()
     assert len(list((site.folder / "logs/slurm/rule_evaluate_variants").rglob("*.log"))) == 2
