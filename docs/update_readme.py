@@ -96,8 +96,8 @@ def needs_of_8b() -> str:
     suite = {"dtype": "bfloat16", "tasks": dict.fromkeys(range(8))}
     loss = {"count": 200, "quadrature": ["left"], "intervals": 5}
     asked = {
-        "extract the delta": needs.editing(LLAMA_8B, 1),
-        "edit": needs.editing(LLAMA_8B, 1),
+        "extract the delta, edit": needs.editing(LLAMA_8B, 1, whole=False),
+        "edit by low_rank, store other forms": needs.editing(LLAMA_8B, 1, whole=True),
         "singular vectors, once for all ranks": needs.decomposition(LLAMA_8B),
         "evaluate on eight tasks, in bfloat16": needs.evaluation(LLAMA_8B, suite, 1),
         "gradient of a loss over 200 examples": needs.gradient(LLAMA_8B, loss),

@@ -43,8 +43,14 @@ def test_an_8b_model_takes_one_gpu_except_where_gradients_are_kept():
     assert needs.gradient(LLAMA_8B, LOSS).gpus(1, GPU) == 1
     llama_70b = Size(*(9 * n for n in (LLAMA_8B.stored, LLAMA_8B.entries, LLAMA_8B.largest)))
     assert needs.evaluation(llama_70b, SUITE, 1).gpus(1, GPU) == 3
-    for edit in (needs.editing(llama_70b, 1), needs.decomposition(llama_70b)):
+    for edit in (needs.editing(llama_70b, 1, whole=True), needs.decomposition(llama_70b)):
         assert edit.gpus(1, GPU) == 0
+
+
+def test_an_edit_that_streams_takes_the_memory_of_no_model():
+    streaming, whole = (needs.editing(LLAMA_8B, 1, whole=w).mem_mb for w in (False, True))
+    assert streaming == needs.editing(Size(1, 1, 1), 1, whole=False).mem_mb
+    assert whole - streaming > 32 * LLAMA_8B.largest / 1e6, "float64 matrices and their products"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from deltaedit import config as configuration
-from deltaedit import digest, figures, image_study, image_tasks, needs, study, tasks
+from deltaedit import (
+    digest,
+    edits,
+    figures,
+    image_study,
+    image_tasks,
+    needs,
+    study,
+    tasks,
+)
 
 try:
     # A cluster job reads the config again, which the run that submitted it has checked whole.
@@ -74,11 +83,17 @@ def training_needs(wildcards, input):
 
 
 def editing_needs(wildcards, input):
-    return needs.editing(needs.size(input.post), count(wildcards))
+    method = edits.load(config["sweeps"][wildcards.sweep]["method"])
+    is_whole = edits.is_whole(method)
+    return needs.editing(needs.size(input.post), count(wildcards), whole=is_whole)
+
+
+def export_needs(wildcards, input):
+    return needs.editing(needs.size(input.post), count(wildcards), whole=True)
 
 
 def extraction_needs(wildcards, input):
-    return needs.editing(needs.size(input.post), 1)
+    return needs.editing(needs.size(input.post), 1, whole=False)
 
 
 def decomposition_needs(wildcards, input):

@@ -72,7 +72,7 @@ rule export_variants:
     conda:
         "../../envs/deltaedit.yaml"
     resources:
-        **asked(editing_needs),
+        **asked(export_needs),
         slices=slices,
     params:
         variants=variants,

@@ -158,7 +158,7 @@ class _Writer:
         self.seeds = [variant["seed"] for variant in variants]
         self.params = [edits.parse(v["method"], v["options"])[1] for v in variants]
         self.method: ModuleType = edits.load(variants[0]["method"])
-        self.is_whole = not hasattr(self.method, "editor") and not hasattr(self.method, "prepare")
+        self.is_whole = edits.is_whole(self.method)
         self.buffers = _Buffers()
         self._factored: tuple[str, Any] = "", None
         tensors, selection = sources.base.tensors, variants[0]["tensors"]

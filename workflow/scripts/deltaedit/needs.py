@@ -75,10 +75,18 @@ def training() -> Needs:
     return Needs(mem_mb=LIBRARIES_MB, minutes=30)
 
 
-def editing(model: Size, variants: int) -> Needs:
-    """Return what writing variants of a pair needs, or reading both ends of it."""
-    memory = LIBRARIES_MB + LARGEST_BYTES * model.largest / MB
-    return Needs(mem_mb=ceil(memory), minutes=ceil(20 + variants * model.stored / GB))
+def editing(model: Size, variants: int, *, whole: bool) -> Needs:
+    """Return what reading a pair and writing variants of it needs.
+
+    Args:
+        model: the pair's.
+        variants: how many are written.
+        whole: some tensors are in memory whole, not run by run.
+    """
+    return Needs(
+        mem_mb=ceil(LIBRARIES_MB + whole * LARGEST_BYTES * model.largest / MB),
+        minutes=ceil(20 + variants * model.stored / GB),
+    )
 
 
 def decomposition(model: Size) -> Needs:

@@ -29,3 +29,8 @@ def parse(method: str, options: Mapping[str, Any]) -> tuple[ModuleType, Any]:
     """Return the module of `method` and its `Params` made of `options`, or raise ValueError."""
     module = load(method)
     return module, registry.build_params(module.Params, options)
+
+
+def is_whole(method: ModuleType) -> bool:
+    """Whether a method takes a tensor at once, whatever its size, having no editor that streams."""
+    return not hasattr(method, "editor") and not hasattr(method, "prepare")
