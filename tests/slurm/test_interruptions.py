@@ -1,5 +1,6 @@
 """What stops on a cluster, goes on: the run, Slurm itself, a node."""
 
+import signal
 import time
 
 from .conftest import HELD, RULE
@@ -69,3 +70,15 @@ def test_a_drained_node_is_waited_for(site):
         site.cluster.control("update", "NodeName=node-gpu", "State=RESUME")
     run.finish()
     assert [job.state for job in site.jobs(RULE)] == ["COMPLETED"]
+
+
+def test_an_interrupted_run_cancels_its_jobs_and_starts_again_at_once(site):
+    run = site.submit(HELD)
+    site.wait_until_held()
+    run.process.send_signal(signal.SIGINT)  # as Ctrl-C does
+    assert run.process.wait(60) != 0
+    site.wait_for(RULE, "CANCELLED")
+    site.release()
+    site.submit(HELD).finish()
+    assert site.recalled() == 1
+    assert len(site.jobs(RULE)) == 2
