@@ -167,7 +167,7 @@ class Cluster:
     def _ask(self, *command: str) -> str:
         # Slurm's programs try for minutes if slurmctld is down.
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=5, check=True
+            command, env=self.environment, capture_output=True, text=True, timeout=20, check=True
         )
         return done.stdout
 

@@ -10,7 +10,7 @@ def test_a_restart_of_slurmctld_is_survived(site):
     run = site.submit(HELD)
     job = site.wait_until_held()
     site.cluster.stop_daemon("slurmctld")
-    time.sleep(20)  # longer than between two looks at the queue
+    site.cluster.wait(lambda: "Slurm does not answer; asking again" in site.output(), "a question")
     assert run.process.poll() is None, "it goes on without an answer"
     site.cluster.start_slurmctld()
     site.release()

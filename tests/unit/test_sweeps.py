@@ -1,5 +1,7 @@
 """A sweep expands into the grid's variants, in slices."""
 
+from datetime import date
+
 import pytest
 
 from deltaedit.sweeps import slices
@@ -57,6 +59,11 @@ def test_a_sweep_without_axes_is_one_variant_of_its_name():
 def test_fixed_options_reach_every_variant():
     sweep = {"method": "dare", "options": {"rescale": False}, "grid": {"drop_rate": [0.1, 0.5]}}
     assert all(v.options["rescale"] is False for v in slices("s", sweep, seed=0)["all"])
+
+
+def test_a_value_that_only_yaml_knows_is_refused_as_any_other():
+    with pytest.raises(ValueError, match=r"^drop_rate must be a number, got .2020-01-01"):
+        slices("s", {"method": "dare", "options": {"drop_rate": date(2020, 1, 1)}}, seed=0)
 
 
 def test_a_wrong_value_anywhere_on_the_grid_is_refused():

@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from deltaedit.checkpoints import stored_tensors
+from deltaedit.checkpoints import DTYPES, stored_tensors
 
 MB, GB = 1e6, 1e9
 GPU_MB = 75_000  # of a GPU of 80 GB, what a job may use
@@ -91,8 +91,8 @@ def editing(model: Size, variants: int, *, whole: bool) -> Needs:
 
 def decomposition(model: Size) -> Needs:
     """Return what the singular vectors of all matrices of a delta need."""
-    memory = LIBRARIES_MB + LARGEST_BYTES * model.largest / MB
-    return Needs(mem_mb=ceil(memory), minutes=ceil(20 + 20 * model.stored / GB))
+    memory = editing(model, 1, whole=True).mem_mb
+    return Needs(mem_mb=memory, minutes=ceil(20 + 20 * model.stored / GB))
 
 
 def preparation(model: Size) -> Needs:
@@ -102,7 +102,7 @@ def preparation(model: Size) -> Needs:
 
 def evaluation(model: Size, suite: Mapping[str, Any], variants: int) -> Needs:
     """Return what evaluating variants on a suite needs."""
-    weights = {"float32": 4, "bfloat16": 2, "float16": 2}[suite["dtype"]] * model.entries
+    weights = dict(DTYPES.values())[suite["dtype"]] * model.entries
     return Needs(
         mem_mb=ceil(LIBRARIES_MB + 1.5 * weights / MB),
         gpu_mb=ceil(ACTIVATIONS_MB + 1.2 * weights / MB),

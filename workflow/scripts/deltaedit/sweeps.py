@@ -43,7 +43,7 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
         ValueError: an axis or an option that the method does not have, a value it refuses, or two
             grids that have a variant in common.
     """
-    return _slices(name, json.dumps(sweep), seed)
+    return _slices(name, json.dumps(sweep, default=str), seed)
 
 
 @cache  # each of a sweep's jobs asks
