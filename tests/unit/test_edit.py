@@ -284,6 +284,24 @@ def test_a_pair_of_another_architecture_is_refused(tiny_pair, edit, tmp_path):
         edit(pair, ("combine", 0, {}), onto=Checkpoint(tmp_path))
 
 
+def test_methods_side_by_side_write_what_each_alone_writes(tiny_pair, edit, tmp_path):
+    pair, other = tiny_pair(), tiny_pair(seed=1)
+    save_file(tensors(other[0]), tmp_path / "model.safetensors")
+    sources = {
+        "gradient": Checkpoint(tmp_path),
+        "deltas": [tuple(map(Checkpoint, other))],
+    }
+    mixed = [
+        ("ties", 0, {"drop_rate": 0.5}),
+        ("biased", 0, {"by": "product"}),
+        ("low_rank", 0, {"rank": 3}),
+        ("combine", 0, {"weights": [0.5, 2.0]}),
+        ("ties", 0, {"drop_rate": 0.9}),
+    ]
+    for variant, folder in zip(mixed, edit(pair, *mixed, **sources), strict=True):
+        assert same(folder, *edit(pair, variant, **sources)), variant
+
+
 # --- what is written ------------------------------------------------------------------------------
 
 

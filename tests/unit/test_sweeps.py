@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from deltaedit.sweeps import slices
+from deltaedit.sweeps import methods, slices
 
 GRID = {"drop_rate": [0.1, 0.5], "dropped_scale": [0, 1.5]}
 
@@ -125,3 +125,27 @@ def test_grids_that_overlap_or_lack_an_axis_are_refused():
     lacks = [{"drop_rate": [0.1], "rescale": [True]}, {"drop_rate": [0.9]}]
     with pytest.raises(ValueError, match="split_by: unknown axis 'rescale'"):
         slices("s", {"method": "dare", "grid": lacks, "split_by": ["rescale"]}, 0)
+
+
+def test_the_method_may_be_an_axis():
+    grids = [
+        {"method": ["bitdelta"], "blocks": [2]},
+        {"method": ["ties", "dare"], "drop_rate": [0.5]},
+    ]
+    found = slices("s", {"grid": grids, "split_by": ["method"]}, seed=0)
+    assert {name: [(v.name, v.tensors) for v in some] for name, some in found.items()} == {
+        "method=bitdelta": [("method=bitdelta,blocks=2", "linear")],
+        "method=ties": [("method=ties,drop_rate=0.5", "all")],
+        "method=dare": [("method=dare,drop_rate=0.5", "all")],
+    }
+    assert [v.method for (v,) in found.values()] == methods({"grid": grids})
+    assert all("method" not in v.options for (v,) in found.values())
+
+
+@pytest.mark.parametrize(
+    "sweep",
+    [{"grid": {"drop_rate": [0.5]}}, {"method": "dare", "grid": {"method": ["ties"]}}, {}],
+)
+def test_the_method_is_stated_once(sweep):
+    with pytest.raises(ValueError, match="^method: state it"):
+        slices("s", sweep, seed=0)

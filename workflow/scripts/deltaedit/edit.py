@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +54,15 @@ class Sources:
         for other in [*(base for base, _ in self.deltas), *filter(None, [self.onto])]:
             check_same(self.base, other)
 
+    def taken_by(self, method: ModuleType) -> Sources:
+        """Return what a method reads of these."""
+        return replace(
+            self,
+            gradient=self.gradient if edits.takes(method, "gradient") else None,
+            deltas=self.deltas if edits.takes(method, "deltas") else (),
+            vectors=self.vectors if hasattr(method, "singular_vectors") else None,
+        )
+
 
 def write_variants(
     sources: Sources,
@@ -64,7 +73,7 @@ def write_variants(
     threads: int | None = None,
     chunk: int = CHUNK,
 ) -> None:
-    """Write variants of a pair, of one method and one selection of tensors, reading the pair once.
+    """Write variants of a pair, reading it once for each method and selection of tensors.
 
         W_edit = base + method(delta), in float32, rounded once to the checkpoint's dtype
 
@@ -83,6 +92,24 @@ def write_variants(
     Raises:
         UserError: the checkpoints do not match, or no tensor is selected.
     """
+    alike: dict[str, list[int]] = {}
+    for i, variant in enumerate(variants):
+        alike.setdefault(json.dumps([variant["method"], variant["tensors"]]), []).append(i)
+    for some in alike.values():
+        taken = sources.taken_by(edits.load(variants[some[0]]["method"]))
+        chosen, places = [variants[i] for i in some], [folders[i] for i in some]
+        _write_alike(taken, chosen, places, provenance, threads, chunk)
+
+
+def _write_alike(
+    sources: Sources,
+    variants: Sequence[Mapping[str, Any]],
+    folders: Sequence[Path],
+    provenance: Mapping[str, Any],
+    threads: int | None,
+    chunk: int,
+) -> None:
+    """Write variants of one method and one selection of tensors."""
     writer = _Writer(sources, variants, chunk)
     provenance = {**writer.rows_from_post, **provenance}
     outputs = [

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from deltaedit import edits, registry
@@ -32,8 +32,8 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
 
     Args:
         name: the sweep's name in the config, the name of its one variant where it has no axes.
-        sweep: `method`, `options`, `grid` (one or a list of them), `tensors`, `seeds`, `split_by`
-            as in the config.
+        sweep: `method`, `options`, `grid` (one or a list of them, perhaps with an axis `method`),
+            `tensors`, `seeds`, `split_by` as in the config.
         seed: the seed of a sweep without `seeds`.
 
     Returns:
@@ -44,6 +44,15 @@ def slices(name: str, sweep: Mapping[str, Any], seed: int) -> dict[str, list[Var
             grids that have a variant in common.
     """
     return _slices(name, json.dumps(sweep, default=str), seed)
+
+
+def methods(sweep: Mapping[str, Any]) -> list[str]:
+    """Return the edit methods of a sweep: the one it states, or those on its grids' axes."""
+    if "method" in sweep:
+        return [sweep["method"]]
+    grids = sweep.get("grid", {})
+    axes = (grid.get("method", []) for grid in ([grids] if isinstance(grids, Mapping) else grids))
+    return list(dict.fromkeys(chain(*axes)))
 
 
 @cache  # each of a sweep's jobs asks
@@ -66,6 +75,10 @@ def _variants(
 ) -> Iterator[tuple[str, Variant]]:
     """Yield every point of one grid, with the name of its slice."""
     fixed = sweep.get("options", {})
+    if ("method" in sweep) is ("method" in axes):
+        raise ValueError(
+            "method: state it beside the grid or as an axis of each grid, and not in both places"
+        )
     if both := [axis for axis in axes if axis in fixed]:
         raise ValueError(f"{both[0]!r} is in both options and grid")
     if "seed" in {*axes, *fixed}:
@@ -76,20 +89,21 @@ def _variants(
         if axis not in axes:
             raise ValueError("split_by: " + registry.unknown("axis", axis, axes))
 
-    tensors = sweep.get("tensors") or getattr(edits.load(sweep["method"]), "TENSORS", "all")
     for values in product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
-        options = {key: value for key, value in (fixed | point).items() if key != "seed"}
-        edits.parse(sweep["method"], options)
+        named = fixed | point
+        options = {key: value for key, value in named.items() if key not in ("seed", "method")}
+        method = point.get("method") or sweep["method"]
+        module, _ = edits.parse(method, options)
         # Without a comma: a cluster's job is told its wildcards as a list with commas.
         slice_name = _label({axis: point[axis] for axis in sweep.get("split_by", [])}, "_") or WHOLE
         yield (
             slice_name,
             Variant(
                 name=_label(point) or name,
-                method=sweep["method"],
+                method=method,
                 options=dict(sorted(options.items())),
-                tensors=tensors,
+                tensors=sweep.get("tensors") or getattr(module, "TENSORS", "all"),
                 seed=point.get("seed", seed),
             ),
         )

@@ -12,6 +12,7 @@ adding a method. What it may define beside them:
 """
 
 from collections.abc import Mapping
+from inspect import signature
 from types import ModuleType
 from typing import Any
 
@@ -34,3 +35,8 @@ def parse(method: str, options: Mapping[str, Any]) -> tuple[ModuleType, Any]:
 def is_whole(method: ModuleType) -> bool:
     """Whether a method takes a tensor at once, whatever its size, having no editor that streams."""
     return not hasattr(method, "editor") and not hasattr(method, "prepare")
+
+
+def takes(method: ModuleType, argument: str) -> bool:
+    """Whether a method takes more than a delta: a `gradient`, or further `deltas`."""
+    return argument in signature(method.apply).parameters
