@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,20 @@ from deltaedit import edits
 from deltaedit.files import whole_file
 
 VARIANT = ["pair", "sweep", "slice", "variant", "loss"]
+# What `series` are called where people read.
+LABELS = {
+    "dare": "DARE",
+    "drop_only": "drop only",
+    "della": "DELLA",
+    "breadcrumbs": "Breadcrumbs",
+    "ties": "TIES",
+    "biased_delta": "biased by delta",
+    "biased_product": "biased by product",
+    "bitdelta": "BitDelta",
+    "low_rank": "low rank",
+    "expo": "ExPO",
+    "combine": "combination",
+}
 
 
 def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +49,43 @@ def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
         "variant": variant["name"],
         **{key: v if isinstance(v, plain) else json.dumps(v) for key, v in columns.items()},
     }
+
+
+def series(table: pd.DataFrame) -> pd.Series:
+    """Return what each row is called in figures and tables: base, post, or what edited it.
+
+    That is the method, told apart where one method holds two ideas: `drop_only` is dare without
+    rescaling, `biased_delta` and `biased_product` are biased by one or the other.
+    """
+    names = table["method"].astype(object).where(table["method"].notna(), table["variant"])
+    if "rescale" in table:
+        names[table["method"].isin(["dare"]) & table["rescale"].isin([False])] = "drop_only"
+    if "by" in table:
+        biased = table["method"].isin(["biased"])
+        names[biased] = "biased_" + table["by"][biased].astype(str)
+    return names
+
+
+def label(name: str) -> str:
+    """Return what a series is called where people read."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
+def options(table: pd.DataFrame) -> list[str]:
+    """Return the options of each row's method as text, such as "drop_rate=0.5, rescale=True"."""
+    found = []
+    for _, row in table.iterrows():
+        method = row["method"]
+        names = (
+            [] if pd.isna(method) else (field.name for field in fields(edits.load(method).Params))
+        )
+        known = ((name, row.get(name)) for name in names)
+        found.append(", ".join(f"{name}={_short(v)}" for name, v in known if not pd.isna(v)))
+    return found
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def write_parquet(path: str | Path, rows: list[dict[str, Any]], record: Mapping[str, Any]) -> None:
@@ -74,12 +125,25 @@ def read_slopes(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def read(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Read evaluation and loss files into one table; what rows of one kind lack is NA."""
-    of_kind = {".json": read_scores, ".parquet": read_slopes}
-    found = {suffix: [p for p in map(Path, paths) if p.suffix == suffix] for suffix in of_kind}
-    return pd.concat(
-        [of_kind[suffix](files) for suffix, files in found.items() if files], ignore_index=True
-    )
+    """Read result files of any kind into one table; what rows of one kind lack is NA.
+
+    Rows of scores have a `task`, and as `base_repo` and `post_repo` where a pair from the hub comes
+    from; slopes have a `node`, sizes `bytes` and curvatures a `curvature`.
+    """
+    files = [Path(path) for path in paths]
+    described = [json.loads(file.read_text()) for file in files if file.suffix == ".json"]
+    rows = [row for one in described for row in _rows(one)]
+    tables = [_typed(pd.DataFrame(rows))] if rows else []
+    if parquets := [file for file in files if file.suffix == ".parquet"]:
+        tables.append(read_slopes(parquets))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _rows(file: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "rows" not in file:
+        return [{key: file[key] for key in ("pair", "loss", "curvature")}]
+    ends = {f"{end}_repo": file["provenance"][end].get("repo") for end in ("base", "post")}
+    return [{**row, **ends} for row in file["rows"]]
 
 
 def read_curvatures(paths: Iterable[str | Path]) -> dict[tuple[str, str], float]:

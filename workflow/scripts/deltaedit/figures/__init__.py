@@ -3,7 +3,8 @@
 A figure module defines
 
 - `MEASURES`, what it draws: "suite" (scores, a row per variant and task), "loss" (slopes, a row
-  per variant, quadrature, node and tensor) or both, as rows of one table;
+  per variant, quadrature, node and tensor), with a suite also "size" (bytes, a row per variant and
+  form), with a loss also "curvature" (a row per pair), all as rows of one table;
 - `Params`, a frozen keyword-only dataclass of its options, perhaps without any;
 - `CAPTION`, what is drawn and what to compare, true whatever the data;
 - `select(table, params)`, the numbers that are drawn as a tidy table, which becomes the figure's

@@ -1,24 +1,61 @@
 """One look for all figures: a paper's width, colours told apart by colour blind and in grey."""
 
-from collections.abc import Mapping
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib
 import matplotlib.style
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation, Transform
 
+from deltaedit import results
 from deltaedit.files import whole_file
 
 FULL_WIDTH = 7.0  # inches, both columns of a paper
+MAX_COLUMNS = 3  # of panels: wider ones leave room to see lines that coincide
 MUTED = "#6e6e6e"  # what is there for reference
 
-METHOD_COLORS = {"dare": "#cb4679", "drop_only": "#2b2b2b", "expo": "#2f7f9e"}
-METHOD_MARKERS = {"dare": "o", "drop_only": "s", "expo": "D"}
-METHOD_LABELS = {"dare": "DARE", "drop_only": "drop only"}
+# Each idea has one colour, shape and name everywhere, see `results.series`.
+METHOD_COLORS = {
+    "dare": "#cb4679",
+    "drop_only": "#2b2b2b",
+    "della": "#f0a33a",
+    "breadcrumbs": "#8a5a2b",
+    "ties": "#d9480f",
+    "biased_delta": "#9d8cd9",
+    "biased_product": "#5b2d90",
+    "bitdelta": "#17803d",
+    "low_rank": "#4aa8e0",
+    "expo": "#1f5f8b",
+    "combine": "#8f8f8f",
+}
+METHOD_MARKERS = {
+    "dare": "o",
+    "drop_only": "s",
+    "della": "^",
+    "breadcrumbs": "v",
+    "ties": "X",
+    "biased_delta": "<",
+    "biased_product": ">",
+    "bitdelta": "P",
+    "low_rank": "h",
+    "expo": "D",
+    "combine": "p",
+}
+# What is no method, such as a pair or a task, gets these in turn.
+_COLORS = ("#1f5f8b", "#cb4679", "#17803d", "#e08214", "#5b2d90", "#2b2b2b", "#8a5a2b", "#4aa8e0")
+_MARKERS = "osD^vhXP"
+EDGE = {"markeredgecolor": "white", "markeredgewidth": 0.4}
+# A method of the user's own gets one of these, by its name.
+_SPARE_COLORS = ("#00797a", "#a8437f", "#6b7a00", "#b8651b")
 
 # Where k stands on a colour map that grows lighter: negative k dark, k = 0 in DARE's own colour.
 _SCALES = (-4.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 4.0)
@@ -60,12 +97,96 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.style.context(_LOOK, after_reset=True)
 
 
+def look(method: str) -> dict[str, str]:
+    """Return color, marker and label of a series, also of a method of the user's own."""
+    spare = sum(map(ord, method))
+    return {
+        "color": METHOD_COLORS.get(method, _SPARE_COLORS[spare % len(_SPARE_COLORS)]),
+        "marker": METHOD_MARKERS.get(method, "*"),
+        "label": results.label(method),
+    }
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Return different series in the order of the legend: known ones first."""
+    known = list(METHOD_COLORS)
+    return sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m))
+
+
+def looks_in_turn(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return label, color and marker of each different name that is no method."""
+    return {
+        name: {"label": name, "color": _COLORS[i % len(_COLORS)]}
+        | {"marker": _MARKERS[i % len(_MARKERS)], **EDGE}
+        for i, name in enumerate(dict.fromkeys(names))
+    }
+
+
+def panels(
+    count: int, height: float, handles: Sequence[Artist] = ()
+) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with `count` panels, each `height` inches high, and the number of columns.
+
+    Args:
+        count: from 1 on; with one panel the figure has half the width.
+        height: of a row of panels.
+        handles: of the legend that stands below all panels, if there is one.
+    """
+    rows = math.ceil(count / MAX_COLUMNS)
+    columns = math.ceil(count / rows)
+    width = FULL_WIDTH if columns > 1 else FULL_WIDTH / 2
+    longest = max((len(handle.get_label()) for handle in handles), default=0)
+    legend_columns = min(len(handles), int(width / max(1.1, 0.5 + 0.06 * longest))) or 1
+    lines = math.ceil(len(handles) / legend_columns)
+    figure = Figure((width, height * rows + 0.2 * (lines + bool(lines))), layout="constrained")
+    grid = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns)
+    return figure, grid, columns
+
+
+def name_task(axes: Axes, task: str, metric: str, how: str) -> None:
+    """Name a panel's task and, below, its metric with the filter if there is one."""
+    axes.set_title(textwrap.fill(task, 26), loc="left", pad=13, fontweight="bold")
+    score = metric if how == "none" else f"{metric}, {how}"
+    edge = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(score, (0, 1), (0, 4), **edge, color=MUTED, fontsize=7)
+
+
 def scale_color(dropped_scale: float) -> str:
     """Return the colour of a k: the larger k, the lighter; k = 0 is DARE."""
     if dropped_scale == 0:
         return METHOD_COLORS["dare"]
     shade = np.interp(dropped_scale, _SCALES, _SHADES)
     return to_hex(matplotlib.colormaps["plasma"](float(shade)))
+
+
+def aside(axes: Axes, points: float) -> Transform:
+    """Return where data stand that are moved to the side by `points` on paper."""
+    return axes.transData + ScaledTranslation(points / 72, 0, axes.figure.dpi_scale_trans)
+
+
+def scale_percent(axes: Axes, values: np.ndarray) -> None:
+    """Mark the sorted `values` that were measured, where their labels have room, and 0 to 100 %."""
+    width = np.ptp(values) or 0.1
+    axes.set_xlim(values[0] - 0.13 * width, values[-1] + 0.13 * width)
+    if np.all(np.diff(values) >= 0.15 * width):
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+    else:
+        axes.locator_params(axis="x", nbins=5)
+    axes.set_ylim(-5, 105)
+    axes.set_yticks(range(0, 101, 25))
+
+
+def symlog(axes: Axes, which: Literal["x", "y"], linear: float) -> None:
+    """Make an axis linear from -`linear` to `linear`, which is shaded, and logarithmic outside."""
+    scale, span, line = {
+        "x": (axes.set_xscale, axes.axvspan, axes.axvline),
+        "y": (axes.set_yscale, axes.axhspan, axes.axhline),
+    }[which]
+    scale("symlog", linthresh=linear, linscale=0.7)
+    span(-linear, linear, color="#f4f4f4", zorder=0)
+    line(0, color=MUTED, linewidth=0.9)
 
 
 def draw_levels(axes: Axes, levels: Mapping[str, float], near: float) -> None:

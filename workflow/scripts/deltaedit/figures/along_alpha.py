@@ -3,7 +3,6 @@
 Figure 6 of Tang et al. 2024, A Unified View of Delta Parameter Editing, with the scores beside it.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +22,6 @@ CAPTION = (
     "where they stand, and on which side of zero."
 )
 APPROXIMATED, MEASURED = "approximated loss change", "measured loss change"
-MAX_COLUMNS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +84,9 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     drawn = drawn.replace([np.inf, -np.inf], np.nan)
     tasks = [what for what in dict.fromkeys(drawn["what"]) if what not in (APPROXIMATED, MEASURED)]
     panels = [[APPROXIMATED, MEASURED], *([task] for task in tasks)]
-    rows = math.ceil(len(panels) / MAX_COLUMNS)
-    columns = math.ceil(len(panels) / rows)
     with _style.style():
-        figure = Figure((_style.FULL_WIDTH, 2.2 * rows), layout="constrained")
-        for place, names in enumerate(panels):
-            axes = figure.add_subplot(rows, columns, place + 1)
+        figure, grid, _ = _style.panels(len(panels), 2.2)
+        for axes, names in zip(grid, panels, strict=True):
             marks = {what: drawn[drawn["what"] == what] for what in names}
             if len(names) == 2:
                 _draw_loss(axes, marks)
