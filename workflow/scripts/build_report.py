@@ -1,28 +1,21 @@
-"""Build Snakemake's self-contained report of the figures, tables and run times."""
+"""Build the report: the answer, figures, tables, config and run times of a study in one file."""
 
 from deltaedit import logs
 
 logs.to_file(snakemake.log[0])  # before the imports that can fail
 
-import subprocess
-import sys
-
-from deltaedit import files
-from deltaedit.provenance import PROJECT
-
-
-def build_report(config: str, targets: list[str], target: str) -> None:
-    with files.whole_file(target) as partial:
-        report = partial.with_suffix(".html")  # Snakemake tells the format by the ending
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
-        command += ["--configfile", config, "--nolock", "--report", str(report), "--", *targets]
-        subprocess.run(command, check=True)
-        report.rename(partial)
-
+from deltaedit import report
+from deltaedit.report import origins, runtimes
 
 if __name__ == "__main__":
-    build_report(
-        snakemake.input.config,
-        list(snakemake.input),
+    source, params = snakemake.input, snakemake.params
+    report.write(
         snakemake.output.report,
+        config=source.config,
+        figures=source.get("figures", []),
+        tables=[report.table(path, params.tables) for path in source.get("tables", [])],
+        variants=source.get("variants"),
+        verdicts=source.get("verdicts"),
+        runtimes=runtimes.read("benchmarks", params.rules),
+        provenance=origins.read(source.get("results", [])),
     )
