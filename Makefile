@@ -23,6 +23,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_AR
 demo: $(ENV)/runs
 	$(BIN)/snakemake --cores $(CORES)
 	@echo
+	@cat results/tables/verdicts.md
+	@echo
 	@echo "Report:  $(CURDIR)/results/report.html"
 	@echo "Figures: $(CURDIR)/results/figures/"
 	@echo "Tables:  $(CURDIR)/results/tables/"

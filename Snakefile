@@ -8,6 +8,8 @@
 # results/{pair}/images/{task}/{split}/               pictures as the pair's models take them
 # results/{pair}/heads/{task}.safetensors             CLIP's zero-shot head
 # results/{pair}/variants/{sweep}/{slice}/{variant}/  edited checkpoints, temporary unless kept
+# results/{pair}/exports/{sweep}/{slice}/{variant}/   the same in compact forms
+# results/{pair}/sizes/{sweep}/{slice}.json           bytes of each, one row per variant and form
 # results/{pair}/eval/{sweep}/{slice}/{suite}.json    one row per variant and task
 # results/{pair}/loss/{sweep}/{slice}/{loss}.parquet  one row per variant, quadrature, node and tensor
 # results/{pair}/kept/                                measurements by content, so that none is made twice

@@ -94,18 +94,18 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "sweeps.dare_grid: unknown option 'rescal'. Did you mean 'rescale'?",
         ),
         (
-            (*DARE, "grid", "drop_rate"),
+            (*DARE, "grid", 0, "drop_rate"),
             [0.5, 1.0],
             "sweeps.dare_grid: drop_rate must be in [0, 1), got 1.0",
         ),
-        ((*DARE, "grid", "drop_rate"), [-0.1], "drop_rate must be in [0, 1), got -0.1"),
-        ((*DARE, "grid", "drop_rate"), ["0,5"], "drop_rate must be a number, got '0,5'"),
-        ((*DARE, "grid", "drop_rate"), [], "sweeps.dare_grid.grid.drop_rate: is empty"),
+        ((*DARE, "grid", 0, "drop_rate"), [-0.1], "drop_rate must be in [0, 1), got -0.1"),
+        ((*DARE, "grid", 0, "drop_rate"), ["0,5"], "drop_rate must be a number, got '0,5'"),
+        ((*DARE, "grid", 0, "drop_rate"), [], "sweeps.dare_grid.grid[0].drop_rate: is empty"),
         ((*DARE, "grid"), {}, "sweeps.dare_grid.grid: is empty"),
         (
-            (*DARE, "grid", "drop_rate"),
+            (*DARE, "grid", 0, "drop_rate"),
             [0.5, 0.5],
-            "sweeps.dare_grid.grid.drop_rate: [0.5, 0.5] names",
+            "sweeps.dare_grid.grid[0].drop_rate: [0.5, 0.5] names",
         ),
         ((*DARE, "split_by"), ["rate"], "split_by: unknown axis 'rate'. Did you mean 'drop_rate'?"),
         ((*DARE, "options"), {"drop_rate": 0.5}, "'drop_rate' is in both options and grid"),
@@ -243,8 +243,53 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
         ),
         (
             ("figures", "dare_accuracy", "sweeps"),
-            ["expo_line"],
-            "figures.dare_accuracy.sweeps: sweep 'expo_line' is not run on pair 'demo_lm'",
+            ["dare_grid", "early"],
+            "figures.dare_accuracy.sweeps: sweep 'early' is not run on the figure's pairs with its",
+        ),
+        (
+            ("figures", "dare_accuracy", "pair"),
+            "demo_lm_early",
+            "figures.dare_accuracy: no sweep of the figure is run on pair 'demo_lm_early' with",
+        ),
+        (
+            ("figures", "dare_accuracy", "loss"),
+            "demo_math",
+            "figures.dare_accuracy: 'loss' does not belong to accuracy_by_drop_rate",
+        ),
+        (
+            ("figures", "size", "sweeps"),
+            ["dare_grid"],
+            "figures.size: no sweep of it is stored in a compact form; give one formats",
+        ),
+        (
+            ("tables", "random_or_biased", "kind"),
+            "random_or_bias",
+            "tables.random_or_biased: unknown table kind 'random_or_bias'. Did you mean 'random_or",
+        ),
+        (
+            ("tables", "scores"),
+            {"kind": "random_or_biased", "pair": "demo_lm", "suite": "demo"},
+            "tables: the name 'scores' is reserved",
+        ),
+        (
+            ("sweeps", "others", "grid", 0, "method"),
+            ["bitdelt"],
+            "sweeps.others: unknown edit method 'bitdelt'. Did you mean 'bitdelta'?",
+        ),
+        (
+            ("sweeps", "others", "method"),
+            "dare",
+            "sweeps.others: method: state it beside the grid or as an axis of each grid",
+        ),
+        (
+            ("sweeps", "pruning", "gradient"),
+            "demo_math",
+            "sweeps.pruning.gradient: dare does not take it",
+        ),
+        (
+            ("sweeps", "others", "onto"),
+            "demo_lm",
+            "sweeps.others.onto: bitdelta does not take it",
         ),
         (
             ("figures", "dare_accuracy"),
@@ -369,9 +414,9 @@ def test_data_of_a_loss_may_be_images(tmp_path):
             " read texts",
         ),
         (
-            ("runs", 3, "sweeps"),
-            ["biased"],
-            "runs[3].sweeps, gradient: 'demo_math' is of texts, but the models of 'demo_digits'",
+            ("runs", 4, "sweeps"),
+            ["others"],
+            "runs[4].sweeps, gradient: 'demo_math' is of texts, but the models of 'demo_digits'",
         ),
         (
             ("pairs", "demo_lm", "kind"),
@@ -399,10 +444,10 @@ def test_images_and_texts_do_not_mix(tmp_path, place, value, message):
 def test_an_adapter_is_for_language_models(tmp_path):
     config = changed(("sweeps", "low_rank", "formats"), ["adapter"])
     check(config, tmp_path)
-    config["runs"][3]["sweeps"] = ["low_rank"]
+    config["runs"][4]["sweeps"] = ["low_rank"]
     with pytest.raises(
         configuration.ConfigError,
-        match=r"runs\[3\].sweeps: 'low_rank' has the format 'adapter', which is for causal",
+        match=r"runs\[4\].sweeps: 'low_rank' has the format 'adapter', which is for causal",
     ):
         check(config | {"figures": {}}, tmp_path)
 
@@ -428,7 +473,7 @@ def test_only_a_post_of_clip_may_need_its_base():
 
 
 def test_two_sweeps_of_one_name_are_refused(tmp_path):
-    text = (ROOT / "config.yaml").read_text().replace("  drop_only:\n", "  dare_grid:\n")
+    text = (ROOT / "config.yaml").read_text().replace("  pruning:\n", "  dare_grid:\n")
     with pytest.raises(
         configuration.ConfigError, match=r"line \d+, sweeps.dare_grid: stands twice"
     ):
@@ -449,7 +494,8 @@ def test_a_study_lists_each_result_once(tmp_path):
     for paths in (study.scores(config), study.slopes(config), study.kept(config)):
         assert len(paths) == len(set(paths))
     assert "results/demo_lm/eval/ends/all/demo.json" in study.scores(config)
-    assert study.kept(config) == ["results/demo_lm_early/variants/expo_line/all"]
+    exports = [f"results/demo_lm/exports/{name}/all" for name in ("pruning", "one_bit", "low_rank")]
+    assert study.kept(config) == [*exports, "results/demo_lm_early/variants/early/all"]
 
 
 def test_a_slice_that_no_sweep_has_is_refused(tmp_path):
@@ -473,3 +519,29 @@ def test_what_a_sweep_reads_beside_its_pair():
         },
     }
     assert study.edit_sources(config, "p", "dare_grid") == {}
+
+
+def test_a_figure_draws_the_sweeps_it_names_or_all_that_are_measured_so(tmp_path):
+    config = copy.deepcopy(DEFAULT)
+    check(config, tmp_path)
+    spec = {"pair": ["demo_lm", "demo_lm_early"], "suite": "demo"}
+
+    def drawn(spec, *measures):
+        files = study.drawn(config, spec, measures)
+        return [file.removeprefix("results/").removesuffix("/all/demo.json") for file in files]
+
+    every = ["ends", *config["runs"][0]["sweeps"], "dare_seeds"]
+    of_lm = [f"demo_lm/eval/{sweep}" for sweep in every]
+    of_early = [f"demo_lm_early/eval/{sweep}" for sweep in ("ends", "early")]
+    assert drawn(spec, "suite") == of_lm + of_early
+    named = {**spec, "sweeps": ["early", "others"]}
+    assert drawn(named, "suite") == ["demo_lm/eval/ends", "demo_lm/eval/others", *of_early]
+    assert drawn({**spec, "pair": "demo_lm", "sweeps": ["low_rank"]}, "suite", "size") == [
+        "demo_lm/eval/ends",
+        "demo_lm/eval/low_rank",
+        "demo_lm/sizes/low_rank/all.json",
+    ]
+    loss = {"pair": "demo_lm", "loss": "demo_math", "sweeps": ["low_rank", "dare_seeds"]}
+    assert drawn(loss, "loss", "curvature") == [
+        f"demo_lm/loss/{sweep}/all/demo_math.parquet" for sweep in ("ends", "low_rank")
+    ] + ["demo_lm/curvature/demo_math.json"]

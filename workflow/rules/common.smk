@@ -18,6 +18,8 @@ from deltaedit import (
     image_tasks,
     needs,
     study,
+    sweeps,
+    tables,
     tasks,
 )
 
@@ -28,9 +30,6 @@ try:
     )
 except configuration.ConfigError as error:
     raise SystemExit(f"error: {error}") from None
-
-
-report: "../report/workflow.rst"
 
 
 wildcard_constraints:
@@ -45,6 +44,7 @@ wildcard_constraints:
     suite="|".join(config["suites"]),
     loss="|".join(config["losses"]),
     figure="|".join(config["figures"]),
+    table="|".join(config["tables"]) or study.NOTHING,
 
 
 @cache
@@ -83,8 +83,8 @@ def training_needs(wildcards, input):
 
 
 def editing_needs(wildcards, input):
-    method = edits.load(config["sweeps"][wildcards.sweep]["method"])
-    is_whole = edits.is_whole(method)
+    methods = sweeps.methods(config["sweeps"][wildcards.sweep])
+    is_whole = any(edits.is_whole(edits.load(method)) for method in methods)
     return needs.editing(needs.size(input.post), count(wildcards), whole=is_whole)
 
 
@@ -258,18 +258,51 @@ def loss_code(script):
 # --- plot -----------------------------------------------------------------------------------
 
 
+def drawing(section, name):
+    """A figure or a table of the config, with the module of its kind."""
+    spec = config[section][name]
+    return spec, {"figures": figures, "tables": tables}[section].load(spec["kind"])
+
+
 def figure_results(wildcards):
     """The result files that a figure draws."""
-    return study.drawn(config, wildcards.figure)
+    spec, kind = drawing("figures", wildcards.figure)
+    return study.drawn(config, spec, kind.MEASURES)
 
 
 def figure_code(wildcards):
     """Hash of what a figure stands on, of all kinds its own alone."""
-    return code(
-        "plot_figure.py", f"figures.{config['figures'][wildcards.figure]['kind']}"
-    )
+    spec, _ = drawing("figures", wildcards.figure)
+    return code("plot_figure.py", f"figures.{spec['kind']}")
 
 
-def figure_caption(wildcards):
-    """What to see in a figure."""
-    return figures.load(config["figures"][wildcards.figure]["kind"]).CAPTION
+def table_results(wildcards):
+    """The result files that a table shows."""
+    spec, kind = drawing("tables", wildcards.table)
+    return study.drawn(config, spec, kind.MEASURES)
+
+
+def table_code(wildcards):
+    """Hash of what a table stands on, of all kinds its own alone."""
+    spec, _ = drawing("tables", wildcards.table)
+    return code("write_table.py", f"tables.{spec['kind']}")
+
+
+def report_tables():
+    """The tables that the report shows after the verdicts, as far as they are measured."""
+    names = ["claims"] * bool(study.slopes(config))
+    names += config["tables"]
+    names += ["scores"] * bool(study.scores(config))
+    names += ["loss_changes"] * bool(study.slopes(config))
+    return [f"results/tables/{name}.csv" for name in names]
+
+
+def report_code():
+    """Hash of what the report stands on: the captions and the page beside its script."""
+    kinds = {
+        f"{section}.{spec['kind']}"
+        for section in ("figures", "tables")
+        for spec in config[section].values()
+    }
+    page = (PROJECT / "workflow" / "scripts" / "deltaedit" / "report").glob("page.*")
+    return [code("build_report.py", *sorted(kinds)), digest.of_files(page)]

@@ -63,6 +63,7 @@ rule export_variants:
         checkpoints=checkpoints,
     output:
         exports=directory("results/{pair}/exports/{sweep}/{slice}"),
+        sizes="results/{pair}/sizes/{sweep}/{slice}.json",
     log:
         "logs/export_variants/{pair}/{sweep}/{slice}.log",
     benchmark:

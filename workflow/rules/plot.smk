@@ -3,12 +3,8 @@ rule gather_scores:
         study.scores(config),
     output:
         table="results/tables/scores.csv",
-        page=report(
-            "results/tables/scores.html",
-            caption="../report/scores.rst",
-            category="Tables",
-            labels={"table": "accuracies of all variants"},
-        ),
+        markdown="results/tables/scores.md",
+        latex="results/tables/scores.tex",
     log:
         "logs/gather_scores.log",
     benchmark:
@@ -28,12 +24,8 @@ rule gather_loss_changes:
         curvatures=study.curvatures(config),
     output:
         table="results/tables/loss_changes.csv",
-        page=report(
-            "results/tables/loss_changes.html",
-            caption="../report/loss_changes.rst",
-            category="Tables",
-            labels={"table": "loss changes of all variants"},
-        ),
+        markdown="results/tables/loss_changes.md",
+        latex="results/tables/loss_changes.tex",
     log:
         "logs/gather_loss_changes.log",
     benchmark:
@@ -53,12 +45,8 @@ rule weigh_claims:
         changes="results/tables/loss_changes.csv",
     output:
         table="results/tables/claims.csv",
-        page=report(
-            "results/tables/claims.html",
-            caption="../report/claims.rst",
-            category="Tables",
-            labels={"table": "the papers' claims, on our data"},
-        ),
+        markdown="results/tables/claims.md",
+        latex="results/tables/claims.tex",
     log:
         "logs/weigh_claims.log",
     benchmark:
@@ -72,16 +60,58 @@ rule weigh_claims:
         "../scripts/weigh_claims.py"
 
 
+rule judge_variants:
+    input:
+        **({"scores": "results/tables/scores.csv"} if study.scores(config) else {}),
+        **(
+            {"changes": "results/tables/loss_changes.csv"}
+            if study.slopes(config)
+            else {}
+        ),
+    output:
+        variants="results/tables/variants.csv",
+        table="results/tables/verdicts.csv",
+        markdown="results/tables/verdicts.md",
+        latex="results/tables/verdicts.tex",
+    log:
+        "logs/judge_variants.log",
+    benchmark:
+        "benchmarks/judge_variants.tsv"
+    localrule: True
+    conda:
+        "../../envs/deltaedit.yaml"
+    params:
+        code=code("judge_variants.py"),
+    script:
+        "../scripts/judge_variants.py"
+
+
+rule write_table:
+    input:
+        results=table_results,
+    output:
+        table="results/tables/{table}.csv",
+        markdown="results/tables/{table}.md",
+        latex="results/tables/{table}.tex",
+    log:
+        "logs/write_table/{table}.log",
+    benchmark:
+        "benchmarks/write_table/{table}.tsv"
+    localrule: True
+    conda:
+        "../../envs/deltaedit.yaml"
+    params:
+        table=lookup(dpath="tables/{table}", within=config),
+        code=table_code,
+    script:
+        "../scripts/write_table.py"
+
+
 rule plot_figure:
     input:
         results=figure_results,
     output:
-        svg=report(
-            "results/figures/{figure}.svg",
-            caption="../report/figure.rst",
-            category="Figures",
-            labels={"figure": "{figure}"},
-        ),
+        svg="results/figures/{figure}.svg",
         png="results/figures/{figure}.png",
         drawn="results/figures/{figure}.csv",
     log:
@@ -93,7 +123,6 @@ rule plot_figure:
         "../../envs/deltaedit.yaml"
     params:
         figure=lookup(dpath="figures/{figure}", within=config),
-        caption=figure_caption,
         code=figure_code,
     script:
         "../scripts/plot_figure.py"

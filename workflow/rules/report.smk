@@ -1,11 +1,6 @@
 rule write_config:
     output:
-        config=report(
-            "results/config.yaml",
-            caption="../report/config.rst",
-            category="Configuration",
-            labels={"file": "the whole config, defaults filled in"},
-        ),
+        config="results/config.yaml",
     log:
         "logs/write_config.log",
     benchmark:
@@ -24,10 +19,10 @@ rule build_report:
     input:
         config="results/config.yaml",
         figures=collect("results/figures/{figure}.svg", figure=config["figures"]),
-        tables=["results/tables/scores.html"]
-        * any(run["suites"] for run in config["runs"])
-        + ["results/tables/loss_changes.html", "results/tables/claims.html"]
-        * any(run["losses"] for run in config["runs"]),
+        tables=report_tables(),
+        variants="results/tables/variants.csv",
+        verdicts="results/tables/verdicts.csv",
+        results=study.scores(config) + study.slopes(config),
     output:
         report="results/report.html",
     log:
@@ -38,6 +33,9 @@ rule build_report:
     conda:
         "../../envs/deltaedit.yaml"
     params:
-        code=code("build_report.py"),
+        tables=config["tables"],
+        # The rules of this run, in the order of the stages; each has a folder of benchmarks.
+        rules=lambda wildcards: [rule.name for rule in workflow.rules],
+        code=report_code(),
     script:
         "../scripts/build_report.py"

@@ -6,7 +6,7 @@ logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 import pandas as pd
 
-from deltaedit import claims, pages, results
+from deltaedit import claims, layouts, results
 
 if __name__ == "__main__":
     scores = snakemake.input.get("scores")
@@ -14,4 +14,4 @@ if __name__ == "__main__":
         pd.read_csv(snakemake.input.changes), pd.read_csv(scores) if scores else pd.DataFrame()
     )
     results.write_csv(snakemake.output.table, found)
-    pages.write(snakemake.output.page, "The papers' claims, on our data", pages.claims(found))
+    layouts.write("claims", found, snakemake.output.markdown, snakemake.output.latex)

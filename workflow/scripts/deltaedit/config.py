@@ -1,9 +1,9 @@
 """Check a config before the first job: every mistake is one line that says where and what."""
 
 from collections.abc import Iterable, Mapping
-from inspect import signature
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -21,6 +21,7 @@ from deltaedit import (
     registry,
     study,
     sweeps,
+    tables,
     tasks,
 )
 from deltaedit.errors import UserError
@@ -161,26 +162,32 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         _check_kind(f"runs[{i}]", run, config)
         if not run["suites"] and not run["losses"]:
             raise ValueError(f"runs[{i}]: measures nothing; give suites, losses or both")
-    for name, figure in config["figures"].items():
-        _check_figure(f"figures.{name}", figure, config)
+    for section, kinds in (("figures", figures), ("tables", tables)):
+        for name, spec in config[section].items():
+            _check_drawing(f"{section}.{name}", spec, kinds, config)
 
 
 def _check_sources(
     place: str, sweep: Mapping[str, Any], slices: Mapping[str, list[Variant]], config: Mapping
 ) -> None:
     """Check what a sweep takes beside its pair, and the forms it is stored in."""
-    method = edits.load(sweep["method"])
-    accepted = signature(method.apply).parameters
-    for key, argument in (("gradient", "gradient"), ("deltas", "deltas"), ("onto", "deltas")):
-        if key in sweep and argument not in accepted:
-            raise ValueError(f"{place}.{key}: {sweep['method']} does not take it")
+    names = sweeps.methods(sweep)
+    for key, argument, enough in (
+        ("gradient", "gradient", any),
+        ("deltas", "deltas", any),
+        ("onto", "deltas", all),
+    ):
+        takes = {name: edits.takes(edits.load(name), argument) for name in names}
+        if key in sweep and not enough(takes.values()):
+            wrong = next(name for name in names if not takes[name])
+            raise ValueError(f"{place}.{key}: {wrong} does not take it")
     for key, noun, plural in (("gradient", "loss", "losses"), ("onto", "pair", "pairs")):
         if key in sweep:
             _known(f"{place}.{key}", noun, sweep[key], config[plural])
     for pair in sweep.get("deltas", []):
         _known(f"{place}.deltas", "pair", pair, config["pairs"])
     for variant in chain(*slices.values()):
-        params = edits.parse(variant.method, variant.options)[1]
+        method, params = edits.parse(variant.method, variant.options)
         if getattr(params, "by", "") == "product" and "gradient" not in sweep:
             raise ValueError(
                 f"{place}: by: product needs the gradient of a loss, as gradient: NAME"
@@ -259,37 +266,51 @@ def _of(suite: Mapping[str, Any]) -> str:
     return "images" if set(suite["tasks"]) <= set(image_tasks.names()) else "texts"
 
 
-def _check_figure(place: str, figure: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    module, _ = with_place(place, figures.parse, figure["kind"], figure["options"])
+def _check_drawing(
+    place: str, spec: Mapping[str, Any], kinds: ModuleType, config: Mapping[str, Any]
+) -> None:
+    """Check a figure or a table, by the registry of its kinds."""
+    module, _ = with_place(place, kinds.parse, spec["kind"], spec["options"])
     for measure in ("suite", "loss"):
-        if measure in module.MEASURES and measure not in figure:
-            raise ValueError(
-                f"{place}: {measure!r} is missing; a {figure['kind']} figure draws one"
-            )
-        if measure in figure and measure not in module.MEASURES:
-            raise ValueError(f"{place}: {measure!r} does not belong to a {figure['kind']} figure")
-    for measure in module.MEASURES:
-        names = with_place(f"{place}.{measure}", study.in_step, figure, measure)
-        for pair, name in zip(study.in_step(figure, "pair"), names, strict=True):
-            _check_drawn(place, figure, pair, measure, name, config)
+        if measure in module.MEASURES and measure not in spec:
+            raise ValueError(f"{place}: {measure!r} is missing; {spec['kind']} draws one")
+        if measure in spec and measure not in module.MEASURES:
+            raise ValueError(f"{place}: {measure!r} does not belong to {spec['kind']}")
+    for measure in ("suite", "loss"):
+        if measure in module.MEASURES:
+            with_place(f"{place}.{measure}", study.in_step, spec, measure)
+            _check_drawn(place, spec, measure, config)
+    if "size" in module.MEASURES and not any(
+        "/sizes/" in file for file in study.drawn(config, spec, module.MEASURES)
+    ):
+        raise ValueError(
+            f"{place}: no sweep of it is stored in a compact form; give one formats, such as sparse"
+        )
 
 
 def _check_drawn(
-    place: str, figure: Mapping[str, Any], pair: str, measure: str, name: str, config: Mapping
+    place: str, figure: Mapping[str, Any], measure: str, config: Mapping[str, Any]
 ) -> None:
-    """Check that a figure's sweeps are run on a pair with a suite or loss."""
+    """Check that a figure's pairs are measured by its suite or loss, and its sweeps among them."""
     plural = {"suite": "suites", "loss": "losses"}[measure]
-    _known(f"{place}.pair", "pair", pair, config["pairs"])
-    _known(f"{place}.{measure}", measure, name, config[plural])
-    for sweep in figure["sweeps"]:
+    for sweep in figure.get("sweeps", []):
         _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
-        if not any(
-            run["pair"] == pair and sweep in run["sweeps"] and name in run[plural]
-            for run in config["runs"]
-        ):
+    drawn = set()
+    for panel in study.panels(figure):
+        pair, name = panel["pair"], panel[measure]
+        _known(f"{place}.pair", "pair", pair, config["pairs"])
+        _known(f"{place}.{measure}", measure, name, config[plural])
+        if not (chosen := study.drawn_sweeps(config, figure, pair, plural, name)):
             raise ValueError(
-                f"{place}.sweeps: sweep {sweep!r} is not run on pair {pair!r} with {measure}"
-                f" {name!r}; add it to runs"
+                f"{place}: no sweep of the figure is run on pair {pair!r} with {measure} {name!r};"
+                " add it to runs"
+            )
+        drawn |= set(chosen)
+    for sweep in figure.get("sweeps", []):
+        if sweep not in drawn:
+            raise ValueError(
+                f"{place}.sweeps: sweep {sweep!r} is not run on the figure's pairs with its"
+                f" {measure}; add it to runs"
             )
 
 

@@ -1,6 +1,6 @@
 """What a checked config asks for: the files of its runs and the variants behind each."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def edit_sources(config: Config, pair: str, sweep: str) -> dict[str, Any]:
     spec, found = config["sweeps"][sweep], {}
     if "gradient" in spec:
         found["gradient"] = f"results/{pair}/gradient/{spec['gradient']}"
-    if hasattr(edits.load(spec["method"]), "singular_vectors"):
+    if _any_has(spec, "singular_vectors"):
         found["vectors"] = f"results/{pair}/vectors"
     if "onto" in spec:
         found["onto"] = f"resources/models/{spec['onto']}/base"
@@ -105,7 +105,12 @@ def edit_modules(config: Config, sweep: str) -> list[str]:
     """Return the modules of the methods that a sweep uses."""
     spec = config["sweeps"][sweep]
     first = spec["options"].get("edit", {}).get("method")
-    return [f"edits.{method}" for method in (spec["method"], first) if method]
+    return [f"edits.{method}" for method in (*sweeps.methods(spec), first) if method]
+
+
+def _any_has(sweep: Mapping[str, Any], name: str) -> bool:
+    """Whether a method of the sweep defines `name`."""
+    return any(hasattr(edits.load(method), name) for method in sweeps.methods(sweep))
 
 
 def kept(config: Config) -> list[str]:
@@ -164,33 +169,64 @@ def slopes(config: Config) -> list[str]:
     )
 
 
+def sizes(config: Config) -> list[str]:
+    """Return the files with the sizes of the variants that are stored in compact forms."""
+    return _unique(
+        f"results/{run['pair']}/sizes/{sweep}/{slice_name}.json"
+        for run in config["runs"]
+        for sweep, slice_name in _slices(config, run["sweeps"])
+        if exported(config, sweep)
+    )
+
+
 def curvatures(config: Config) -> list[str]:
     """Return the curvature files of the runs with a method that knows its intensity."""
     return _unique(
         f"results/{run['pair']}/curvature/{loss}.json"
         for run in config["runs"]
         for loss in run["losses"]
-        if any(
-            hasattr(edits.load(config["sweeps"][sweep]["method"]), "intensity")
-            for sweep in run["sweeps"]
-        )
+        if any(_any_has(config["sweeps"][sweep], "intensity") for sweep in run["sweeps"])
     )
 
 
-def drawn(config: Config, figure: str) -> list[str]:
-    """Return the result files that a figure draws: those of its sweeps, and base and post."""
-    spec = config["figures"][figure]
-    runs = [
-        {
-            "pair": panel["pair"],
-            "sweeps": spec["sweeps"],
-            "suites": [panel["suite"]] if "suite" in panel else [],
-            "losses": [panel["loss"]] if "loss" in panel else [],
-        }
-        for panel in panels(spec)
-    ]
-    alone = {**config, "runs": runs}
-    return [*scores(alone), *slopes(alone)]
+def drawn(config: Config, spec: Mapping[str, Any], measures: Iterable[str]) -> list[str]:
+    """Return the result files that a figure or table draws, of its sweeps and of base and post.
+
+    Args:
+        config: the study.
+        spec: of the figure or table.
+        measures: what its kind draws, see `deltaedit.figures`.
+    """
+    found: list[str] = []
+    for panel in panels(spec):
+        pair = panel["pair"]
+        if "suite" in panel:
+            chosen = drawn_sweeps(config, spec, pair, "suites", panel["suite"])
+            run = {"pair": pair, "sweeps": chosen, "suites": [panel["suite"]], "losses": []}
+            found += scores({**config, "runs": [run]})
+            if "size" in measures:
+                found += sizes({**config, "runs": [run]})
+        if "loss" in panel:
+            chosen = drawn_sweeps(config, spec, pair, "losses", panel["loss"])
+            run = {"pair": pair, "sweeps": chosen, "suites": [], "losses": [panel["loss"]]}
+            found += slopes({**config, "runs": [run]})
+            if "curvature" in measures:
+                found.append(f"results/{pair}/curvature/{panel['loss']}.json")
+    return _unique(found)
+
+
+def drawn_sweeps(
+    config: Config, figure: Mapping[str, Any], pair: str, plural: str, name: str
+) -> list[str]:
+    """Return the sweeps that a figure or table draws of a pair: those it names, or all run so."""
+    run_so = _unique(
+        sweep
+        for run in config["runs"]
+        if run["pair"] == pair and name in run[plural]
+        for sweep in run["sweeps"]
+    )
+    named = figure.get("sweeps", run_so)
+    return [sweep for sweep in named if sweep in run_so]
 
 
 def panels(figure: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -224,5 +260,5 @@ def _slices(config: Config, names: list[str]) -> Iterator[tuple[str, str]]:
                 yield name, slice_name
 
 
-def _unique(items: Iterator[str]) -> list[str]:
+def _unique(items: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(items))

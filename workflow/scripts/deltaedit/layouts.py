@@ -1,0 +1,174 @@
+"""Tables as people read them: chosen columns, rounded numbers, standard errors beside them.
+
+Each function takes a table of numbers, as its CSV holds them, and returns one of texts.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from deltaedit import results, verdicts
+from deltaedit.files import whole_file
+
+NAMES = ["pair", "sweep", "variant"]
+TITLES = {
+    "verdicts": "What each method does to the post-trained model",
+    "claims": "The papers' claims, on our data",
+    "scores": "Scores of all variants",
+    "loss_changes": "Loss changes of all variants",
+}
+CAPTIONS = {
+    "verdicts": "Variants of each method that improve, keep or lose the score of the post-trained "
+    "model (the mean over the pair's tasks): it improves or loses where it changes by more than "
+    f"{verdicts.ERRORS} standard errors. Beside them the best and the worst variant with the "
+    "change of its score, and the smallest and the largest measured loss change.",
+    "claims": "What the papers say of the loss change of edits, each claim with our number and its "
+    "verdict on our data: approximated by the first quadrature of the loss, and measured. Rows "
+    "that are only reported stand beside others.",
+    "scores": "Scores with their standard errors, accuracies in %, one row per variant; base and "
+    "post are the variants of the sweep ends.",
+    "loss_changes": "Loss changes in nats, one row per variant, loss and quadrature: approximated "
+    "by the quadrature, measured by two forward passes, and the gap, the first minus the second; "
+    "an exclamation mark stands where it exceeds the standard error of the measured change.",
+}
+
+
+def scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Spread scores over one column per task (of a suite, where two have it), ± standard error.
+
+    A task whose scores all lie in [0, 1] is shown in %, another (a reward) as it is.
+    """
+    column = table["task"]
+    if (table.groupby("task")["suite"].nunique() > 1).any():
+        column = table["suite"] + "/" + column
+    percent = table["value"].between(0, 1).groupby(column).transform("all")
+    cells = table.assign(
+        cell=[_score(*row) for row in zip(table["value"], table["stderr"], percent, strict=True)],
+        column=column + percent.map({True: " (%)", False: ""}),
+    )
+    columns = list(dict.fromkeys(cells["column"]))
+    wide = cells.pivot_table(
+        index=NAMES, columns="column", values="cell", aggfunc="first", sort=False
+    )
+    # A pivot does not keep the order of the variants, and names the axis of its columns.
+    order = list(table[NAMES].drop_duplicates().itertuples(index=False))
+    return wide.loc[order, columns].reset_index().rename_axis(columns=None)
+
+
+def cell(value: float, stderr: float, digits: int) -> str:
+    """Return a number with its standard error, if it has one."""
+    error = "" if pd.isna(stderr) else f" ± {stderr:.{digits}f}"
+    return f"{value:.{digits}f}{error}"
+
+
+def _score(value: float, stderr: float, percent: bool) -> str:
+    return cell(100 * value, 100 * stderr, 1) if percent else cell(value, stderr, 3)
+
+
+def loss_changes(table: pd.DataFrame) -> pd.DataFrame:
+    """Choose the columns of loss changes that a reader compares, in nats.
+
+    A gap beyond the standard error of the measured change is marked by an exclamation mark.
+    """
+    columns = ["approximate_change", "measured_change", "gap"]
+    columns += ["first_order", "second_order", "expected_second_order"]
+    columns = [name for name in columns if name in table]
+    chosen = table[[*NAMES, "loss", "quadrature", *columns]]
+    numbers = {name: chosen[name].map("{:.3g}".format, na_action="ignore") for name in columns}
+    numbers["gap"] += table["gap_exceeds_error"].map({True: " !", False: ""})
+    for name in ("approximate", "measured"):
+        errors = table[f"{name}_stderr"].map(" ± {:.1g}".format, na_action="ignore").fillna("")
+        numbers[f"{name}_change"] += errors
+    return chosen.assign(**numbers)
+
+
+def claims(table: pd.DataFrame) -> pd.DataFrame:
+    """Round the findings on claims to what a reader compares."""
+    numbers = {
+        name: table[name].astype(float).map("{:.3g}".format, na_action="ignore")
+        for name in ("approximated", "measured")
+    }
+    shown = table.assign(**numbers, where=table["pair"] + ", " + table["loss"])
+    return shown[["claim", "quantity", "where", "approximated", "measured", "verdict"]]
+
+
+def verdicts_by_method(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the change of the best and the worst variant's score into one cell each."""
+    shown = table[["pair"]].assign(method=table["method"].map(results.label))
+    shown = shown.join(table[["variants", verdicts.IMPROVES, verdicts.KEEPS, verdicts.LOSES]])
+    for end in ("best", "worst"):
+        unit = table["unit"].map({verdicts.POINTS: ""}).fillna(" " + table["unit"])
+        is_points = table["unit"] == verdicts.POINTS
+        change = [
+            f"{'+' if value > 0 else ''}{cell(value, stderr, 1 if points else 3)}"
+            for value, stderr, points in zip(
+                table[f"{end}_change"], table[f"{end}_stderr"], is_points, strict=True
+            )
+        ]
+        shown[f"{end} change"] = pd.Series(change, index=table.index, dtype=object) + unit
+    lowest, highest = (
+        table[name].astype(float).map("{:.2g}".format, na_action="ignore")
+        for name in ("measured_lowest", "measured_highest")
+    )
+    same = lowest == highest
+    shown["loss change (nats)"] = lowest.where(same, lowest + " to " + highest)
+    return shown
+
+
+LAYOUTS = {
+    "verdicts": verdicts_by_method,
+    "claims": claims,
+    "scores": scores,
+    "loss_changes": loss_changes,
+}
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def write(name: str, table: pd.DataFrame, markdown: str | Path, latex: str | Path) -> None:
+    """Lay a table of numbers out by its name and write it as Markdown and as LaTeX."""
+    write_texts(LAYOUTS[name](table), markdown, latex, name, CAPTIONS[name])
+
+
+def write_texts(
+    table: pd.DataFrame, markdown: str | Path, latex: str | Path, name: str, caption: str
+) -> None:
+    """Write a table as Markdown and as LaTeX (for booktabs and longtable), whole or not at all.
+
+    Args:
+        table: of texts, as the other functions here return it.
+        markdown: the file to write.
+        latex: the file to write.
+        name: of the table, which becomes its label.
+        caption: what stands above it in LaTeX.
+    """
+    table = table.rename(columns=lambda column: str(column).replace("_", " ")).fillna("")
+    with whole_file(markdown) as partial:
+        partial.write_text(table.to_markdown(index=False, disable_numparse=True) + "\n")
+    style = table.map(_latex).rename(columns=_latex).style.hide(axis="index")
+    with whole_file(latex) as partial:
+        text = style.to_latex(
+            hrules=True,
+            environment="longtable",
+            caption=_latex(caption),
+            label=f"tab:{name}",
+            column_format="l" * len(table.columns),
+        )
+        partial.write_text(text)
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{symbol: "\\" + symbol for symbol in "&%$#_{}"},
+}
+
+
+def _latex(value: object) -> str:
+    """Return a text with LaTeX's own symbols escaped."""
+    return "".join(_SPECIAL.get(symbol, symbol) for symbol in str(value))
