@@ -20,17 +20,18 @@ from deltaedit import needs
 from deltaedit.needs import Needs, Size
 
 LLAMA_8B = Size(stored=16_060_522_496, entries=8_030_261_248, largest=128_256 * 4096)
-FIGURES = ("dare_accuracy", "dare_loss_terms", "vision_accuracy")
+FIGURES = ("dare_accuracy", "loss_terms", "approximation", "loss_and_accuracy", "intensity")
+FIGURES += ("magnitudes", "interpolation", "vision_accuracy", "size")
 ROWS = {  # label -> (pair, sweep, variant)
     "base (pretrained)": ("demo_lm", "ends", "base"),
     "post (post-trained)": ("demo_lm", "ends", "post"),
     "DARE, p = 0.5": ("demo_lm", "dare_grid", "drop_rate=0.5,dropped_scale=0.0"),
     "DARE, p = 0.9": ("demo_lm", "dare_grid", "drop_rate=0.9,dropped_scale=0.0"),
     "DARE with k = 0.5, p = 0.9": ("demo_lm", "dare_grid", "drop_rate=0.9,dropped_scale=0.5"),
-    "drop only, p = 0.5": ("demo_lm", "drop_only", "drop_rate=0.5"),
-    "drop only, p = 0.9": ("demo_lm", "drop_only", "drop_rate=0.9"),
+    "drop only, p = 0.5": ("demo_lm", "dare_grid", "drop_rate=0.5,rescale=false"),
+    "drop only, p = 0.9": ("demo_lm", "dare_grid", "drop_rate=0.9,rescale=false"),
     "post, stopped early": ("demo_lm_early", "ends", "post"),
-    "the same, ExPO with alpha = 0.2": ("demo_lm_early", "expo_line", "alpha=0.2"),
+    "the same, ExPO with alpha = 0.2": ("demo_lm_early", "early", "method=expo,alpha=0.2"),
 }
 
 

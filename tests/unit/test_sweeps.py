@@ -147,5 +147,5 @@ def test_the_method_may_be_an_axis():
     [{"grid": {"drop_rate": [0.5]}}, {"method": "dare", "grid": {"method": ["ties"]}}, {}],
 )
 def test_the_method_is_stated_once(sweep):
-    with pytest.raises(ValueError, match="^method: state it"):
+    with pytest.raises(ValueError, match=r"^method: state it"):
         slices("s", sweep, seed=0)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
-from deltaedit import digest, edits
+from deltaedit import digest, edits, figures, tables
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,11 @@ def mean(scores, **values):
 
 
 def dare(scores, p, k=0.0):
-    return mean(scores, sweep="dare_grid", drop_rate=p, dropped_scale=k)
+    return mean(scores, sweep="dare_grid", rescale=True, drop_rate=p, dropped_scale=k)
 
 
 def drop(scores, p):
-    return mean(scores, sweep="drop_only", drop_rate=p)
+    return mean(scores, sweep="dare_grid", rescale=False, drop_rate=p)
 
 
 def end(scores, variant, pair="demo_lm", **values):
@@ -86,9 +87,9 @@ def test_every_variant_and_both_ends_are_measured_on_every_task(scores, changes)
     tasks = {pair: set(counts) for pair, counts in variants.groupby("pair")}
     assert tasks == {pair: {4 if "lm" in pair else 1} for pair in tasks}
     counted = {pair: len(rows) for pair, rows in variants.groupby("pair")}
-    of_images = dict.fromkeys(("demo_digits", "demo_signs"), 2 + 12 + 3)
-    assert counted == {"demo_lm": 2 + 54, "demo_lm_early": 2 + 4, "demo_dpo": 2 + 9, **of_images}
-    measured = variants.drop(index="demo_signs")
+    of_images = dict.fromkeys(("demo_digits", "demo_signs"), 2 + 3 * (12 + 3))
+    assert counted == {"demo_lm": 2 + 98, "demo_lm_early": 2 + 10, "demo_dpo": 2 + 9, **of_images}
+    measured = variants.drop(index="demo_signs").drop(index="dare_seeds", level="sweep")
     assert len(changes) == 2 * len(measured), "by two quadratures"
     assert scores["stderr"].notna().all()
     assert (scores["count"] >= 26).all()
@@ -110,7 +111,7 @@ def test_edits_that_lose_accuracy_raise_the_loss(scores, changes):
 
 
 def test_the_left_sum_is_the_stated_part_of_the_measured_change(changes):
-    drop_only = select(changes, sweep="drop_only", quadrature="left")
+    drop_only = select(changes, sweep="dare_grid", rescale=False, quadrature="left")
     ratio = drop_only["approximate_change"] / drop_only["measured_change"]
     assert ratio.between(0.25, 1.2).all()
 
@@ -159,8 +160,8 @@ def test_preferences_dip_the_loss_beyond_post(scores, changes):
     assert reward(sweep="expo_dpo", alpha=0.2) > reward(variant="post") + 0.01
 
 
-def method(scores, sweep, **values):
-    return mean(scores, pair="demo_lm", sweep=sweep, **values)
+def method(scores, name, **values):
+    return mean(scores, pair="demo_lm", method=name, **values)
 
 
 def test_other_edits_keep_or_lose_accuracy_as_their_papers_say(scores, changes):
@@ -173,11 +174,12 @@ def test_other_edits_keep_or_lose_accuracy_as_their_papers_say(scores, changes):
         method(scores, "low_rank", sparsity=0.8),
     ):
         assert kept >= post - 5
-    assert base + 40 <= method(scores, "bitdelta", scale_multiple=1, blocks=1) <= post - 2
+    plain = {"scale_multiple": 1, "blocks": 1, "magnitude": "mean"}
+    assert base + 40 <= method(scores, "bitdelta", **plain) <= post - 2
     assert method(scores, "ties", drop_rate=0.9) <= dare(scores, 0.9) - 40
-    broken = {"sweep": "biased", "by": "product", "dropped_scale": 0.5}
-    assert method(scores, task="demo_math", **broken) <= 40
-    assert select(changes, **broken)["measured_change"].min() > 0.3
+    broken = {"by": "product", "dropped_scale": 0.5}
+    assert method(scores, "biased", task="demo_math", **broken) <= 40
+    assert select(changes, method="biased", **broken)["measured_change"].min() > 0.3
 
 
 def test_image_models_show_the_same(scores):
@@ -231,7 +233,7 @@ def test_lm_eval_agrees_with_scoring_by_hand(demo, scores):
 
     from deltaedit.demo import language
 
-    folder = demo.folder / "results/demo_lm_early/variants/expo_line/all/alpha=-0.4"
+    folder = demo.folder / "results/demo_lm_early/variants/early/all/method=expo,alpha=-0.4"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     lines = (demo.folder / "workflow/tasks/demo/instruct.jsonl").read_text().splitlines()
@@ -242,8 +244,8 @@ def test_lm_eval_agrees_with_scoring_by_hand(demo, scores):
     texts = tokenizer.batch_decode(out[:, batch.input_ids.shape[1] :], skip_special_tokens=True)
     right = [language.follows_instruction(d, t) for d, t in zip(documents, texts, strict=True)]
     ours = end(
-        select(scores, variant="alpha=-0.4").assign(sweep="ends"),
-        "alpha=-0.4",
+        select(scores, sweep="early", variant=folder.name).assign(sweep="ends"),
+        folder.name,
         pair="demo_lm_early",
         task="demo_instruct",
     )
@@ -252,12 +254,48 @@ def test_lm_eval_agrees_with_scoring_by_hand(demo, scores):
 
 def test_the_report_is_one_file_with_every_figure_and_table(demo):
     text = (demo.folder / "results/report.html").read_text()
-    tables = ("scores.html", "loss_changes.html", "claims.html")
-    figures = ("dare_accuracy", "dare_loss_terms", "vision_accuracy", "vision_loss_terms")
-    for name in (*(f"{figure}.svg" for figure in figures), *tables):
-        assert name in text
+    config = yaml.safe_load((demo.folder / "results/config.yaml").read_text())
+    assert {spec["kind"] for spec in config["figures"].values()} == set(figures.NAMES)
+    assert {spec["kind"] for spec in config["tables"].values()} == set(tables.NAMES)
+    files = [f"{name}.svg" for name in config["figures"]]
+    files += [f"{name}.csv" for name in ("verdicts", "variants", "scores", "loss_changes")]
+    files += [f"{name}.csv" for name in ("claims", *config["tables"])]
+    for file in files:
+        assert f'download="{file}"' in text
+    assert "<code>approximate_loss</code>" in text, "run times"
     loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=[\"'](https?:[^\"']+)", text)
     assert loaded == [], "the report must not need the network"
+
+
+def test_every_table_is_there_for_a_paper(demo):
+    folder = demo.folder / "results/tables"
+    names = {"scores", "loss_changes", "claims", "verdicts", "random_or_biased"}
+    for suffix in (".csv", ".md", ".tex"):
+        assert {file.stem for file in folder.glob(f"*{suffix}")} - {"variants"} == names
+    for file in folder.glob("*.md"):
+        lines = file.read_text().splitlines()
+        assert len({line.count("|") for line in lines}) == 1
+        assert len(lines) > 4
+
+
+def test_the_verdicts_are_the_papers_classes(demo):
+    verdicts = pd.read_csv(demo.folder / "results/tables/verdicts.csv").set_index(
+        ["pair", "method"]
+    )
+    for pair in ("demo_lm", "demo_digits", "demo_signs"):
+        dare, drop = verdicts.loc[(pair, "dare")], verdicts.loc[(pair, "drop_only")]
+        assert dare["keeps"] > dare["variants"] / 2
+        assert drop["loses"] > drop["variants"] / 2
+    assert verdicts.loc[("demo_dpo", "expo")]["improves"] >= 3
+    assert verdicts.loc[("demo_lm", "biased_product")]["loses"] >= 2
+
+
+def test_stored_sizes_are_those_on_disk(demo):
+    drawn = pd.read_csv(demo.folder / "results/figures/size.csv").set_index("form")
+    assert drawn.loc["packed", "share"].max() < 0.1
+    for form in ("adapter", "packed", "sparse"):
+        files = (demo.folder / "results/demo_lm/exports").glob(f"*/all/*/{form}/*.safetensors")
+        assert sorted(file.stat().st_size for file in files) == sorted(drawn.loc[form, "bytes"])
 
 
 def test_figures_hold_the_numbers_of_the_tables(demo, scores):
@@ -273,6 +311,7 @@ def test_a_second_make_has_nothing_to_do_and_says_where_the_report_is(demo):
     done = subprocess.run(command, cwd=demo.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Nothing to be done" in done.stderr
+    assert (demo.folder / "results/tables/verdicts.md").read_text() in done.stdout
     [place] = re.findall(r"^Report: +(.*)$", done.stdout, re.MULTILINE)
     assert Path(place) == demo.folder / "results/report.html"
     assert Path(place).exists()

@@ -1,6 +1,7 @@
 """Every method runs through the workflow, with what it reads beside its pair and all forms."""
 
 import copy
+import json
 
 import pytest
 
@@ -32,6 +33,15 @@ def study(tiny_config, tiny_pair):
             "grid": {"drop_rate": [0.5, 0.9]},
             "formats": ["checkpoint", "sparse"],
         },
+        "mixed": {
+            "grid": [
+                {"method": ["dare", "ties"], "drop_rate": [0.5]},
+                {"method": ["biased"], "by": ["product"]},
+            ],
+            "gradient": "math",
+            "split_by": ["method"],
+            "formats": ["checkpoint"],
+        },
         "merge": {
             "method": "combine",
             "options": {"weights": [0.5, 0.5], "edit": {"method": "dare", "drop_rate": 0.5}},
@@ -51,6 +61,7 @@ def project(make_project, study):
     project.configure(study)
     made = ["variants/bias/all", "variants/merge/all", "variants/trim/all", "exports/trim/all"]
     made += ["exports/bits/all", "exports/low/rank=1", "exports/low/rank=2"]
+    made += ["variants/mixed/method=ties", "variants/mixed/method=biased"]
     project.snakemake("--cores", "2", *(f"results/tiny/{folder}" for folder in made))
     return project
 
@@ -87,3 +98,25 @@ def test_the_forms_that_a_sweep_names_stay(project):
         restored = dict(formats.load(base, sparse))
         assert restored.keys() == kept.tensors.keys()
         assert all(restored[tensor].equal(kept.tensor(tensor)) for tensor in restored)
+
+
+def test_a_sweep_of_several_methods_makes_what_each_alone_makes(project):
+    variants = project.folder / "results/tiny/variants"
+    for mixed, alone in (
+        ("mixed/method=ties/method=ties,drop_rate=0.5", "trim/all/drop_rate=0.5"),
+        ("mixed/method=biased/method=biased,by=product", "bias/all/bias"),
+    ):
+        ours, theirs = (Checkpoint(variants / folder) for folder in (mixed, alone))
+        assert all(ours.tensor(name).equal(theirs.tensor(name)) for name in theirs.tensors)
+
+
+def test_the_sizes_of_stored_forms_are_written_down(project):
+    results = project.folder / "results/tiny"
+    rows = json.loads((results / "sizes/trim/all.json").read_text())["rows"]
+    for row in rows:
+        file = results / "exports/trim/all" / row["variant"] / row["form"] / "sparse.safetensors"
+        assert row["bytes"] == file.stat().st_size
+        whole = results / "variants/trim/all" / row["variant"] / "model.safetensors"
+        assert row["checkpoint_bytes"] == whole.stat().st_size
+    assert [row["drop_rate"] for row in rows] == [0.5, 0.9]
+    assert rows[1]["bytes"] < rows[0]["bytes"] < rows[0]["checkpoint_bytes"]

@@ -23,7 +23,7 @@ def refusal(project, *args):
             " expo, low_rank, ties",
         ),
         (
-            lambda c: c["sweeps"]["dare_grid"]["grid"].update(drop_rate=[1.0]),
+            lambda c: c["sweeps"]["dare_grid"]["grid"][0].update(drop_rate=[1.0]),
             "error: config.yaml, sweeps.dare_grid: drop_rate must be in [0, 1), got 1.0",
         ),
         (
@@ -42,7 +42,7 @@ def test_a_mistake_is_one_line(fresh, change, line):
 
 def test_a_repeated_sweep_is_one_line(fresh):
     file = fresh.folder / "config.yaml"
-    file.write_text(file.read_text().replace("  drop_only:\n", "  dare_grid:\n"))
+    file.write_text(file.read_text().replace("  pruning:\n", "  dare_grid:\n"))
     [line] = refusal(fresh)
     assert "sweeps.dare_grid: stands twice" in line
 
