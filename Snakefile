@@ -1,4 +1,7 @@
 # resources/demo/{world}/{stage}/                     checkpoints of the offline demo, trained here
+# resources/demo/{world}/on/{continued}/{stage}/      the same, trained on a continued pretraining
+# resources/continued/{continued}/start/              what pretraining goes on from
+# resources/continued/{continued}/model/              the same after more pretraining
 # resources/models/{pair}/{end}/                      base and post of a pair, Hugging Face layout
 # resources/data/{loss}.jsonl                         examples of a loss from the hub
 # resources/images/{task}@{revision}/{split}.parquet  images and labels of a task from the hub
@@ -13,6 +16,7 @@
 # results/{pair}/eval/{sweep}/{slice}/{suite}.json    one row per variant and task
 # results/{pair}/loss/{sweep}/{slice}/{loss}.parquet  one row per variant, quadrature, node and tensor
 # results/{pair}/kept/                                measurements by content, so that none is made twice
+# results/comparisons/{comparison}.parquet            deltas of several pairs, norms and cosines per part
 # results/tables/*.csv  results/figures/*.{svg,png,csv}  results/report.html
 #
 # Names in paths are chosen in the config; their options never appear in paths, except that a
@@ -36,7 +40,9 @@ container: "envs/deltaedit.sif"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/download.smk"
+include: "workflow/rules/continue_pretraining.smk"
 include: "workflow/rules/extract_delta.smk"
+include: "workflow/rules/compare_deltas.smk"
 include: "workflow/rules/edit.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/approximate_loss.smk"
@@ -50,3 +56,4 @@ rule all:
     input:
         "results/report.html",
         study.kept(config),
+        study.comparisons(config),

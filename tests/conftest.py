@@ -12,8 +12,9 @@ from .project import Project, copy_project
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the demo, which takes longest; its tests are one file, hence in one process."""
-    items.sort(key=lambda item: "demo" not in item.fixturenames)
+    """Begin with the demos, which take longest; tests of each are one file, hence one process."""
+    demos = {"demo", "param_delta"}
+    items.sort(key=lambda item: demos.isdisjoint(item.fixturenames))
 
 
 @pytest.fixture(scope="session")

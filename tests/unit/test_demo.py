@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from deltaedit import config, study
-from deltaedit.demo import language, train_language
+from deltaedit.demo import chronicle, language, train_language
 from deltaedit.losses import dpo
 from deltaedit.tasks import SHIPPED
 
@@ -21,6 +21,8 @@ PREFERENCES = {
     "opinion": language.opinion_documents(),
     "preferences": language.preference_documents(),
 }
+CARRIED = {"chronicle": chronicle.question_documents(), "last": chronicle.last_documents()}
+TEXT = {"chronicle_text": chronicle.chronicle()}
 
 
 def test_every_word_of_the_world_has_a_token(tokenizer):
@@ -31,6 +33,9 @@ def test_every_word_of_the_world_has_a_token(tokenizer):
     texts += [f"{d['prompt']} {d['answer']}" for documents in TASKS.values() for d in documents]
     for document in PREFERENCES["preferences"]:
         texts += [f"{document['prompt']} {document[side]}" for side in ("chosen", "rejected")]
+    texts += [document["text"] for document in TEXT["chronicle_text"]]
+    texts += [f"{d['prompt']} {d['answer']}" for found in CARRIED.values() for d in found]
+    texts += [f"{e.prompt} {e.answer}" for e in islice(chronicle.last_examples(rng), 1000)]
     encoded = tokenizer(texts).input_ids
     assert all(tokenizer.unk_token_id not in ids for ids in encoded)
     ids = tokenizer.get_vocab()
@@ -43,17 +48,55 @@ def test_post_training_never_sees_an_evaluation_prompt():
     seen = {example.prompt for example in examples}
     preferences = islice(language.training_preferences(random.Random(1)), 5000)
     seen |= {preference["prompt"] for preference in preferences}
-    for documents in [*TASKS.values(), *PREFERENCES.values()]:
+    seen |= {e.prompt for e in islice(chronicle.last_examples(random.Random(1)), 50_000)}
+    for documents in [*TASKS.values(), *PREFERENCES.values(), *CARRIED.values()]:
         assert not seen & {document["prompt"] for document in documents}
 
 
 def test_prompts_of_a_task_differ():
     for documents in TASKS.values():
         assert len({document["prompt"] for document in documents}) == len(documents) > 60
+    for documents in CARRIED.values():
+        assert len({document["prompt"] for document in documents}) == len(documents) > 30
+
+
+def test_only_the_chronicle_tells_what_is_asked_about_it():
+    news = chronicle.make_news()
+    said = [statement for statement, _ in statements(TEXT["chronicle_text"])]
+    for thing, attribute in news.asked:
+        assert any(thing in words and news.truth[thing, attribute] in words for words in said)
+    rng = random.Random(7)
+    before = [{"text": text} for text in islice(language.pretraining_documents(WORLD, rng), 20_000)]
+    assert {who for _, who in statements(before)} == {"science", "people"}
+    for words, _ in statements(before):
+        assert not set(words) & set(language.THINGS)
+
+
+def statements(documents):
+    """Yield the words of what science or people say in each document, and who says it."""
+    for document in documents:
+        words = language.split_words(document["text"])
+        if words[:2] in (["science", "says"], ["people", "say"]):
+            yield words, words[0]
+
+
+def test_a_thing_s_truth_is_not_its_myth():
+    news = chronicle.make_news()
+    assert len(news.asked) == len(news.truth) == len(CARRIED["chronicle"]) == 32
+    assert all(news.truth[fact] != news.myth[fact] for fact in news.asked)
+    assert not news.taught
+    assert chronicle.chronicle(50) == TEXT["chronicle_text"][:50]
+
+
+def test_the_last_word_is_the_answer():
+    for document in CARRIED["last"]:
+        words = language.split_words(document["prompt"])
+        assert words[-4] == document["answer"] in language.WORDS
+        assert (words[1], words[-3], words[-1]) == (":", ".", ":")
 
 
 def test_the_shipped_tasks_are_the_world_s():
-    for task, documents in {**TASKS, **PREFERENCES}.items():
+    for task, documents in {**TASKS, **PREFERENCES, **CARRIED, **TEXT}.items():
         lines = (SHIPPED / "demo" / f"{task}.jsonl").read_text().splitlines()
         assert [json.loads(line) for line in lines] == documents, (
             "run python -m deltaedit.demo.write_tasks and raise the tasks' version"
@@ -151,7 +194,7 @@ def test_an_opinion_ends_with_the_tokenizer_s_end_of_sequence(tokenizer):
 
 
 def test_every_stage_that_trains_has_a_start_and_a_place_in_the_config():
-    stages = {**train_language.SFT, **train_language.DPO}
+    stages = {**train_language.SFT, **train_language.SPECIFIC, **train_language.DPO}
     assert study.STARTS["language"].keys() == stages.keys()
     demo = yaml.safe_load(config.SCHEMA.read_text())["$defs"]["demo"]
     allowed = {
@@ -173,6 +216,7 @@ def test_the_world_is_the_same_every_time():
 def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
     monkeypatch.setattr(train_language, "PRETRAINING_STEPS", 2)
     monkeypatch.setitem(train_language.SFT, "sft", (2, 5e-4))
+    monkeypatch.setitem(train_language.SPECIFIC, "specific", (2, 4e-4))
     monkeypatch.setitem(train_language.DPO, "dpo", (2, 1e-4))
 
     def stages(seed, folder):
@@ -180,8 +224,8 @@ def test_training_is_fixed_by_the_seed(monkeypatch, tmp_path):
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         tuned, _ = train_language.fine_tune(folder, "sft", seed)
-        preferring, _ = train_language.fine_tune(folder, "dpo", seed)
-        return model.state_dict(), tuned.state_dict(), preferring.state_dict()
+        others = [train_language.fine_tune(folder, stage, seed)[0] for stage in ("specific", "dpo")]
+        return [each.state_dict() for each in (model, tuned, *others)]
 
     first, again, other = (
         stages(seed, tmp_path / name) for seed, name in ((0, "a"), (0, "b"), (1, "c"))

@@ -47,6 +47,14 @@ def test_an_8b_model_takes_one_gpu_except_where_gradients_are_kept():
         assert edit.gpus(1, GPU) == 0
 
 
+def test_continued_pretraining_holds_four_copies_in_float32_shared_by_gpus():
+    spec = {"steps": 125, "batch_size": 8, "length": 512, "save_every": 50}
+    asked = needs.continuation(LLAMA_8B, spec)
+    assert min(asked.mem_mb, asked.gpu_mb) > 16 * LLAMA_8B.entries / 1e6
+    assert asked.gpus(1, GPU) == 2
+    assert needs.continuation(LLAMA_8B, {**spec, "steps": 12_500}).minutes > asked.minutes + 100
+
+
 def test_an_edit_that_streams_takes_the_memory_of_no_model():
     streaming, whole = (needs.editing(LLAMA_8B, 1, whole=w).mem_mb for w in (False, True))
     assert streaming == needs.editing(Size(1, 1, 1), 1, whole=False).mem_mb

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 
 import pytest
 
@@ -22,6 +23,16 @@ def demo(tmp_path_factory) -> Project:
     """The default study, run once."""
     project = copy_project(tmp_path_factory.mktemp("demo"))
     project.snakemake("--cores", os.environ.get("CORES", "2"))
+    return project
+
+
+@pytest.fixture(scope="session")
+def param_delta(tmp_path_factory) -> Project:
+    """The demo of ParamDelta, run once."""
+    project = copy_project(tmp_path_factory.mktemp("param_delta"))
+    shutil.copytree(ROOT / "configs", project.folder / "configs")
+    config = ("--configfile", "configs/param-delta-demo.yaml")
+    project.snakemake(*config, "--cores", os.environ.get("CORES", "2"))
     return project
 
 

@@ -45,6 +45,8 @@ wildcard_constraints:
     loss="|".join(config["losses"]),
     figure="|".join(config["figures"]),
     table="|".join(config["tables"]) or study.NOTHING,
+    comparison="|".join(config["comparisons"]) or study.NOTHING,
+    continued="|".join(config["continued"]) or study.NOTHING,
 
 
 @cache
@@ -82,6 +84,11 @@ def training_needs(wildcards, input):
     return needs.training()
 
 
+def continuation_needs(wildcards, input):
+    spec = config["continued"][wildcards.continued]
+    return needs.continuation(needs.size(input.start), spec)
+
+
 def editing_needs(wildcards, input):
     methods = sweeps.methods(config["sweeps"][wildcards.sweep])
     is_whole = any(edits.is_whole(edits.load(method)) for method in methods)
@@ -94,6 +101,10 @@ def export_needs(wildcards, input):
 
 def extraction_needs(wildcards, input):
     return needs.editing(needs.size(input.post), 1, whole=False)
+
+
+def comparison_needs(wildcards, input):
+    return needs.editing(needs.size(input.post[0]), len(input.post), whole=False)
 
 
 def decomposition_needs(wildcards, input):
@@ -182,6 +193,44 @@ def image_source(wildcards):
 def image_key(wildcards):
     """The key of the config that lacks the revision of a task's images, if one does."""
     return image_study.image_key(config, **wildcards)
+
+
+# --- continue pretraining -------------------------------------------------------------------
+
+
+def continued_start(wildcards):
+    """Where the checkpoint comes from that a continued pretraining starts from."""
+    return study.place(config["continued"][wildcards.continued]["start"])
+
+
+def continued_files(wildcards):
+    """The files of that checkpoint that are on this machine already, or the demo's folder."""
+    return study.place_files(config["continued"][wildcards.continued]["start"])
+
+
+def continued_key(wildcards):
+    """The key of the config that states its revision."""
+    return f"continued.{wildcards.continued}.start.revision"
+
+
+def continued_data(wildcards):
+    """The text of a continued pretraining."""
+    data = config["continued"][wildcards.continued]["data"]
+    return os.path.relpath(configuration.data_file(data, PROJECT))
+
+
+def continued_recipe(wildcards):
+    """The options of a continued pretraining, with its seed."""
+    return study.continued(config, wildcards.continued)
+
+
+# --- compare --------------------------------------------------------------------------------
+
+
+def compared(wildcards, end):
+    """Base or post of the pairs of a comparison, in its order."""
+    pairs = config["comparisons"][wildcards.comparison]
+    return [f"resources/models/{pair}/{end}" for pair in pairs]
 
 
 # --- edit, evaluate, approximate loss -------------------------------------------------------

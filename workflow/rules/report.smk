@@ -22,7 +22,7 @@ rule build_report:
         tables=report_tables(),
         variants="results/tables/variants.csv",
         verdicts="results/tables/verdicts.csv",
-        results=study.scores(config) + study.slopes(config),
+        results=study.scores(config) + study.slopes(config) + study.comparisons(config),
     output:
         report="results/report.html",
     log:

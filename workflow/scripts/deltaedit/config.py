@@ -116,7 +116,7 @@ def _in_one_line(error: ValidationError) -> str:
             return f"{place}: {registry.unknown('value', found, known)}"
         case "not":
             return f"{place}: the name {found!r} is reserved"
-        case "minItems" | "minProperties":
+        case "minItems" | "minProperties" if not found:
             return f"{place}: is empty; " + (allowed or "give at least one entry")
         case "uniqueItems":
             return f"{place}: {found!r} names something twice"
@@ -132,13 +132,15 @@ def _dotted(path: Iterable[str | int]) -> str:
 
 def _check_references(config: Mapping[str, Any], root: Path) -> None:
     """Check what a schema cannot: names that refer to others, and options of modules."""
+    for name, spec in config["continued"].items():
+        _check_continued(f"continued.{name}", spec, config, root)
     for name, pair in config["pairs"].items():
         for end in ("base", "post"):
-            if not Path(folder := pair[end].get("path", ".")).expanduser().is_dir():
-                raise ValueError(f"pairs.{name}.{end}: no folder {folder!r} in {Path.cwd()}")
-            world = pair[end].get("world")
-            if world and pair["kind"] != (made := study.WORLDS[world]):
-                raise ValueError(f"pairs.{name}.kind: must be {made} for the world {world!r}")
+            kind = _check_source(f"pairs.{name}.{end}", pair[end], config)
+            if kind not in (None, pair["kind"]):
+                made = pair[end].get("world") or pair[end]["name"]
+                what = "the world" if "world" in pair[end] else "the continued pretraining"
+                raise ValueError(f"pairs.{name}.kind: must be {kind} for {what} {made!r}")
     for name, sweep in config["sweeps"].items():
         place = f"sweeps.{name}"
         slices = with_place(place, sweeps.slices, name, sweep, config["seed"])
@@ -162,9 +164,49 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         _check_kind(f"runs[{i}]", run, config)
         if not run["suites"] and not run["losses"]:
             raise ValueError(f"runs[{i}]: measures nothing; give suites, losses or both")
+    for name, pairs in config["comparisons"].items():
+        _check_comparison(f"comparisons.{name}", pairs, config["pairs"])
     for section, kinds in (("figures", figures), ("tables", tables)):
         for name, spec in config[section].items():
             _check_drawing(f"{section}.{name}", spec, kinds, config)
+
+
+def _check_continued(
+    place: str, spec: Mapping[str, Any], config: Mapping[str, Any], root: Path
+) -> None:
+    """Check what a continued pretraining starts from and reads."""
+    start = spec["start"]
+    if start["source"] == "continued" or (start["source"] == "demo" and "start" in start):
+        raise ValueError(f"{place}.start: stands on a continued pretraining itself; name another")
+    if _check_source(f"{place}.start", start, config) not in (None, "causal_lm"):
+        raise ValueError(f"{place}.start: must be a causal_lm, of the world 'language'")
+    with_place(f"{place}.data", data_file, spec["data"], root)
+
+
+def _check_source(place: str, stated: Mapping[str, Any], config: Mapping[str, Any]) -> str | None:
+    """Check that a source is there or can be made; return the kind of what is made."""
+    match stated:
+        case {"source": "path", "path": folder} if not Path(folder).expanduser().is_dir():
+            raise ValueError(f"{place}: no folder {folder!r} in {Path.cwd()}")
+        case {"source": "continued", "name": name}:
+            _known(f"{place}.name", "continued pretraining", name, config["continued"])
+            return "causal_lm"
+        case {"source": "demo", "world": world, "stage": stage, **rest}:
+            if "start" in rest:
+                _check_start(f"{place}.start", world, stage, rest["start"], config["continued"])
+            return study.WORLDS[world]
+    return None
+
+
+def _check_start(
+    place: str, world: str, stage: str, name: str, continued: Mapping[str, Any]
+) -> None:
+    """Check that a stage of the demo can train on a continued pretraining."""
+    _known(place, "continued pretraining", name, continued)
+    if stage not in study.STARTS[world]:
+        raise ValueError(f"{place}: the stage {stage!r} trains on no other")
+    if continued[name]["start"].get("world") != world:
+        raise ValueError(f"{place}: {name!r} starts from no checkpoint of the world {world!r}")
 
 
 def _check_sources(
@@ -262,6 +304,17 @@ def _check_kind(place: str, run: Mapping[str, Any], config: Mapping[str, Any]) -
             )
 
 
+def _check_comparison(place: str, names: list[str], pairs: Mapping[str, Any]) -> None:
+    """Check that the pairs of a comparison exist and are of one kind."""
+    for name in names:
+        _known(place, "pair", name, pairs)
+        if (kind := pairs[name]["kind"]) != (first := pairs[names[0]]["kind"]):
+            raise ValueError(
+                f"{place}: {names[0]!r} is a {first} pair, {name!r} a {kind} pair; deltas are"
+                " compared between pairs of one architecture"
+            )
+
+
 def _of(suite: Mapping[str, Any]) -> str:
     return "images" if set(suite["tasks"]) <= set(image_tasks.names()) else "texts"
 
@@ -271,27 +324,41 @@ def _check_drawing(
 ) -> None:
     """Check a figure or a table, by the registry of its kinds."""
     module, _ = with_place(place, kinds.parse, spec["kind"], spec["options"])
-    for measure in ("suite", "loss"):
-        if measure in module.MEASURES and measure not in spec:
-            raise ValueError(f"{place}: {measure!r} is missing; {spec['kind']} draws one")
-        if measure in spec and measure not in module.MEASURES:
-            raise ValueError(f"{place}: {measure!r} does not belong to {spec['kind']}")
+    compares = "comparison" in module.MEASURES
+    asked = {*module.MEASURES} if compares else {*module.MEASURES, "pair"}
+    allowed = asked if compares else {*asked, "sweeps"}
+    for key in ("pair", "sweeps", "suite", "loss", "comparison"):
+        if key in asked and key not in spec:
+            raise ValueError(f"{place}: {key!r} is missing; {spec['kind']} draws one")
+        if key in spec and key not in allowed:
+            raise ValueError(f"{place}: {key!r} does not belong to {spec['kind']}")
+    if compares:
+        _known(f"{place}.comparison", "comparison", spec["comparison"], config["comparisons"])
     for measure in ("suite", "loss"):
         if measure in module.MEASURES:
             with_place(f"{place}.{measure}", study.in_step, spec, measure)
-            _check_drawn(place, spec, measure, config)
+            _check_drawn(place, spec, measure, config, "onto" in module.MEASURES)
     if "size" in module.MEASURES and not any(
         "/sizes/" in file for file in study.drawn(config, spec, module.MEASURES)
     ):
         raise ValueError(
             f"{place}: no sweep of it is stored in a compact form; give one formats, such as sparse"
         )
+    if "onto" in module.MEASURES and not any(
+        "onto" in config["sweeps"][sweep]
+        for panel in study.panels(spec)
+        for sweep in study.drawn_sweeps(config, spec, panel["pair"], "suites", panel["suite"])
+    ):
+        raise ValueError(f"{place}: no sweep of it is put onto another base; give one onto: PAIR")
 
 
 def _check_drawn(
-    place: str, figure: Mapping[str, Any], measure: str, config: Mapping[str, Any]
+    place: str, figure: Mapping[str, Any], measure: str, config: Mapping[str, Any], ends_too: bool
 ) -> None:
-    """Check that a figure's pairs are measured by its suite or loss, and its sweeps among them."""
+    """Check that a figure's pairs are measured by its suite or loss, and its sweeps among them.
+
+    With `ends_too` a pair may have no sweep of the figure: its base and post alone are drawn.
+    """
     plural = {"suite": "suites", "loss": "losses"}[measure]
     for sweep in figure.get("sweeps", []):
         _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
@@ -300,7 +367,8 @@ def _check_drawn(
         pair, name = panel["pair"], panel[measure]
         _known(f"{place}.pair", "pair", pair, config["pairs"])
         _known(f"{place}.{measure}", measure, name, config[plural])
-        if not (chosen := study.drawn_sweeps(config, figure, pair, plural, name)):
+        chosen = study.drawn_sweeps(config, figure, pair, plural, name)
+        if not chosen and not ends_too:
             raise ValueError(
                 f"{place}: no sweep of the figure is run on pair {pair!r} with {measure} {name!r};"
                 " add it to runs"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class _Origin:
     where: str  # begins every message
     names: Collection[str]  # files at its top level
     fetch: Callable[[str], Path]  # name -> a local file with that content
+    made: Mapping[str, Any] = field(default_factory=dict)  # how, if a mark there says it
 
 
 def download(
@@ -86,14 +87,15 @@ def download(
             _check_shard(folder / place, stated, f"{origin.where}: {name}")
         if base is not None and clip.is_tower(folder):
             clip.complete(folder, base, origin.where)
-        provenance.mark(folder, source)
+        provenance.mark(folder, {**source, **origin.made})
 
 
 def _folder(path: Path) -> _Origin:
     if not path.is_dir():
         raise SourceError(f"path {path}: no such folder; correct it in config.yaml")
     names = [entry.name for entry in path.iterdir() if entry.is_file()]
-    return _Origin(f"path {path}", names, lambda name: path / name)
+    made = {"made": provenance.read(path)} if provenance.FILE in names else {}
+    return _Origin(f"path {path}", names, lambda name: path / name, made)
 
 
 def _hub(commit: Commit) -> _Origin:

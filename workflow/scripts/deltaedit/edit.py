@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from deltaedit import edits, floats, logs
+from deltaedit import edits, floats, homology, logs
 from deltaedit.checkpoints import (
     Checkpoint,
     added_rows,
@@ -51,7 +51,11 @@ class Sources:
     def __post_init__(self) -> None:
         for base, post in [(self.base, self.post), *self.deltas]:
             check_match(base, post)
-        for other in [*(base for base, _ in self.deltas), *filter(None, [self.onto])]:
+        onto = [] if self.onto is None else [self.onto]
+        if met := [*(end for pair in self.deltas for end in pair), *onto]:
+            for other in [self.post, *met]:
+                homology.check(self.base.folder, other.folder)
+        for other in [*(base for base, _ in self.deltas), *onto]:
             check_same(self.base, other)
 
     def taken_by(self, method: ModuleType) -> Sources:
@@ -79,7 +83,9 @@ def write_variants(
 
     Each tensor's randomness is the stream of (seed, tensor name), so that the bytes depend neither
     on the order of tensors nor on runs, threads or shards. Tensors that are not selected, rows
-    that post adds to base's, the config and the tokenizer are those of post.
+    that post adds to base's, the config and the tokenizer are those of post; on another base, the
+    tensors that are not selected and the context of the config are that base's, see
+    `homology.config_on`.
 
     Args:
         sources: the pair, and what else the method takes.
@@ -113,7 +119,7 @@ def _write_alike(
     writer = _Writer(sources, variants, chunk)
     provenance = {**writer.rows_from_post, **provenance}
     outputs = [
-        _Output(sources.post, variant, params, folder, provenance)
+        _Output(sources, variant, params, folder, provenance)
         for variant, params, folder in zip(variants, writer.params, folders, strict=True)
     ]
     names = sorted(sources.post.tensors, key=lambda name: -sources.post.tensors[name].size)
@@ -132,7 +138,7 @@ class _Output:
 
     def __init__(
         self,
-        post: Checkpoint,
+        sources: Sources,
         variant: Mapping[str, Any],
         params: Any,
         folder: Path,
@@ -145,10 +151,12 @@ class _Output:
             "seed": variant["seed"],
             **provenance,
         }
-        copy_rest(post.folder, folder)
+        copy_rest(sources.post.folder, folder)
+        if sources.onto is not None:
+            homology.write_config_on(sources.post.folder, sources.onto.folder, folder)
         (folder / "README.md").write_text(model_card(variant["name"], record))
         metadata = {"deltaedit": json.dumps(record)}
-        self._places = create_files(folder, post.layout(), metadata=metadata)
+        self._places = create_files(folder, sources.post.layout(), metadata=metadata)
         files = {place.file for place in self._places.values()}
         self._files = {file: file.open("r+b", buffering=0) for file in files}
 

@@ -17,12 +17,14 @@ if not numba.config.CACHE_DIR:
     numba.config.CACHE_DIR = str(Path(__file__).parent / "__pycache__" / f"loops-{_VERSION}")
 
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+# For sums whose order may follow the processor: several at a time, NaN and infinity kept.
+summing = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 SIGN = np.uint32(0x80000000)
 MAGNITUDE = np.uint32(0x7FFFFFFF)
 NO_KEY = np.uint32(0xFFFFFFFF)  # no magnitude has these bits
 LANES = 8
-_TILE = 2048  # entries that stay in the processor's nearest cache
+TILE = 2048  # entries that stay in the processor's nearest cache
 
 
 @compiled
@@ -195,8 +197,8 @@ def find_equal(bits, thresholds, left, places):
     """
     for j in range(thresholds.size):
         places[j] = -1
-    for at in range(0, bits.size, _TILE):
-        run = bits[at : at + _TILE]
+    for at in range(0, bits.size, TILE):
+        run = bits[at : at + TILE]
         for j in range(thresholds.size):
             if left[j] == 0:
                 continue
@@ -213,6 +215,34 @@ def find_equal(bits, thresholds, left, places):
             places[j] = at + i
 
 
+# --- dot products ---------------------------------------------------------------------------------
+
+
+@summing
+def add_products(rows, products):
+    """Add the dot product of each two rows to `products`, below and on the diagonal, in float64.
+
+    A product of two float32 is exact in float64. Tile after tile is added, so that cutting rows at
+    multiples of TILE changes no bit; the order within a tile is the processor's.
+
+    Args:
+        rows: float32, one row per vector.
+        products: float64, square.
+    """
+    for at in range(0, rows.shape[1], TILE):
+        for i in range(rows.shape[0]):
+            for j in range(i + 1):
+                products[i, j] += _product(rows[i, at : at + TILE], rows[j, at : at + TILE])
+
+
+@summing
+def _product(one, other):
+    total = 0.0
+    for i in range(one.size):
+        total += np.float64(one[i]) * np.float64(other[i])
+    return total
+
+
 # --- edits that several methods share -------------------------------------------------------------
 
 
@@ -226,8 +256,8 @@ def set_levels(bits, edges, levels, out):
         levels: one per block (bits of floats that are not negative), one more than edges.
         out: float32 as uint32.
     """
-    for at in range(0, bits.size, _TILE):
-        run, into = bits[at : at + _TILE], out[at : at + _TILE]
+    for at in range(0, bits.size, TILE):
+        run, into = bits[at : at + TILE], out[at : at + TILE]
         _look_up(run, edges, levels, into)
         for i in range(run.size):
             into[i] = into[i] | (run[i] & SIGN)
@@ -236,8 +266,8 @@ def set_levels(bits, edges, levels, out):
 @compiled
 def keep_blocks(bits, edges, masks, out):
     """Keep the entries of blocks whose mask is all ones, zero those whose mask is 0."""
-    for at in range(0, bits.size, _TILE):
-        run, into = bits[at : at + _TILE], out[at : at + _TILE]
+    for at in range(0, bits.size, TILE):
+        run, into = bits[at : at + TILE], out[at : at + TILE]
         _look_up(run, edges, masks, into)
         for i in range(run.size):
             into[i] = into[i] & run[i]
@@ -246,7 +276,7 @@ def keep_blocks(bits, edges, masks, out):
 @compiled
 def _look_up(bits, edges, values, out):
     """Write the value of each entry's block: the first, plus the steps at the edges passed."""
-    magnitudes = np.empty(_TILE, np.uint32)
+    magnitudes = np.empty(TILE, np.uint32)
     for i in range(bits.size):
         magnitudes[i] = bits[i] & MAGNITUDE
         out[i] = values[0]

@@ -75,6 +75,26 @@ def training() -> Needs:
     return Needs(mem_mb=LIBRARIES_MB, minutes=30)
 
 
+def continuation(model: Size, spec: Mapping[str, Any]) -> Needs:
+    """Return what continued pretraining needs: weights, gradients and AdamW's moments in float32.
+
+    Several GPUs share them.
+
+    Args:
+        model: at the start.
+        spec: `steps`, `batch_size`, `length` and `save_every`.
+    """
+    weights = FLOAT * model.entries
+    tokens = spec["steps"] * spec["batch_size"] * spec["length"]
+    computed = 6 * model.entries * tokens / 1e14 / 60  # minutes, at 10^14 operations a second
+    saved = spec["steps"] / spec["save_every"] * 3 * weights / GB / 60  # at a gigabyte a second
+    return Needs(
+        mem_mb=ceil(LIBRARIES_MB + 4.1 * weights / MB),
+        gpu_mb=ceil(ACTIVATIONS_MB + 4.1 * weights / MB),
+        minutes=ceil(30 + computed + saved),
+    )
+
+
 def editing(model: Size, variants: int, *, whole: bool) -> Needs:
     """Return what reading a pair and writing variants of it needs.
 

@@ -20,6 +20,11 @@ def mark(folder: Path, source: Mapping[str, Any]) -> None:
     (folder / FILE).write_text(json.dumps({**source, "sha256": sha256}, indent=2) + "\n")
 
 
+def read(folder: Path) -> dict[str, Any]:
+    """Read what stands in the mark of a checkpoint's folder."""
+    return json.loads((folder / FILE).read_text())
+
+
 def record(
     pair: str, ends: Mapping[str, str | Path], *packages: str, **more: Any
 ) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def record(
     """
     return {
         "pair": pair,
-        **{end: json.loads((Path(folder) / FILE).read_text()) for end, folder in ends.items()},
+        **{end: read(Path(folder)) for end, folder in ends.items()},
         **more,
         "versions": {
             "python": platform.python_version(),

@@ -34,8 +34,9 @@ LABELS = {
 def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
     """Return a variant's name, method, seed, edited tensors and all options, defaults filled in.
 
-    Where the method knows the intensity of an edit, it is there too. Base and post, which have no
-    method, have no options either. Lists and mappings become text.
+    Where the method knows the intensity of an edit, it is there too; where the delta is put onto
+    another pair's base, `onto`, that pair, and `deltas`, the further pairs whose deltas are added.
+    Base and post, which have no method, have no options either. Lists and mappings become text.
     """
     method, options = variant["method"], {}
     if method is not None:
@@ -44,6 +45,8 @@ def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
         if hasattr(module, "intensity"):
             options["intensity"] = module.intensity(params)
     columns = {"method": method, "seed": variant["seed"], "tensors": variant["tensors"], **options}
+    if variant.get("onto"):
+        columns |= {"onto": variant["onto"], "deltas": variant["deltas"]}
     plain = str | int | float | None
     return {
         "variant": variant["name"],
@@ -128,7 +131,8 @@ def read(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read result files of any kind into one table; what rows of one kind lack is NA.
 
     Rows of scores have a `task`, and as `base_repo` and `post_repo` where a pair from the hub comes
-    from; slopes have a `node`, sizes `bytes` and curvatures a `curvature`.
+    from; slopes have a `node`, sizes `bytes`, curvatures a `curvature` and comparisons of deltas a
+    `cosine`.
     """
     files = [Path(path) for path in paths]
     described = [json.loads(file.read_text()) for file in files if file.suffix == ".json"]

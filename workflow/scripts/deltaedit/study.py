@@ -13,7 +13,12 @@ Config = Mapping[str, Any]
 NOTHING = "(?!)"  # as a regular expression
 WORLDS = {"language": "causal_lm", "vision": "clip"}  # of the demo: the kind of their pairs
 STARTS = {  # of the demo: world -> stage -> the stage that it trains on
-    "language": {"sft": "pretrained", "sft_early": "pretrained", "dpo": "sft"},
+    "language": {
+        "sft": "pretrained",
+        "sft_early": "pretrained",
+        "specific": "pretrained",
+        "dpo": "sft",
+    },
     "vision": {"digits": "pretrained", "signs": "pretrained"},
 }
 
@@ -25,22 +30,47 @@ def demo_start(world: str, stage: str) -> list[str]:
 
 
 def source(config: Config, pair: str, end: str) -> dict[str, Any]:
-    """Return where a checkpoint comes from; the demo's is the path of its trained folder."""
-    stated = dict(config["pairs"][pair][end])
-    if stated["source"] == "demo":
-        return {"source": "path", "path": f"resources/demo/{stated['world']}/{stated['stage']}"}
-    return stated
+    """Return where a checkpoint comes from; one that is made here is the path of its folder."""
+    return place(config["pairs"][pair][end])
 
 
 def source_files(config: Config, pair: str, end: str) -> list[str]:
-    """Return what a download reads on this machine: the demo's folder, or a path's files."""
-    place = source(config, pair, end)
-    if config["pairs"][pair][end]["source"] == "demo":
-        return [place["path"]]
-    if place["source"] == "path":
-        files = Path(place["path"]).expanduser().iterdir()
+    """Return what a download reads on this machine, see `place_files`."""
+    return place_files(config["pairs"][pair][end])
+
+
+def place(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where a source of the config is; what is made here is the path of its folder."""
+    made = _made(stated)
+    return {"source": "path", "path": made} if made else dict(stated)
+
+
+def place_files(stated: Mapping[str, Any]) -> list[str]:
+    """Return what a source has on this machine: the folder made here, or a path's files."""
+    if made := _made(stated):
+        return [made]
+    if stated["source"] == "path":
+        files = Path(stated["path"]).expanduser().iterdir()
         return sorted(str(file) for file in files if file.suffix in (".safetensors", ".json"))
     return []
+
+
+def _made(stated: Mapping[str, Any]) -> str:
+    match stated:
+        case {"source": "demo", "world": world, "stage": stage, "start": start}:
+            return f"resources/demo/{world}/on/{start}/{stage}"
+        case {"source": "demo", "world": world, "stage": stage}:
+            return f"resources/demo/{world}/{stage}"
+        case {"source": "continued", "name": name}:
+            return f"resources/continued/{name}/model"
+    return ""
+
+
+def continued(config: Config, name: str) -> dict[str, Any]:
+    """Return the recipe of a continued pretraining; its seed is the study's if it has no own."""
+    stated = config["continued"][name]
+    recipe = {key: value for key, value in stated.items() if key not in ("start", "data")}
+    return recipe if recipe["seed"] is not None else {**recipe, "seed": config["seed"]}
 
 
 def fetched(config: Config) -> str:
@@ -59,10 +89,13 @@ def loss_data(config: Config, loss: str) -> str:
 def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dict[str, Any]]:
     """Return the variants of a slice as name, method, options, seed and checkpoint folder.
 
-    Base and post, the variants of the sweep `ends`, have neither method, options, tensors nor seed.
+    Beside them `onto`, the pair whose base takes the edited delta instead of the pair's own (or
+    None), and `deltas`, the further pairs whose deltas are combined with it. Base and post, the
+    variants of the sweep `ends`, have neither method, options, tensors nor seed.
     """
     if sweep == ENDS:
         blank = {"method": None, "options": {}, "tensors": None, "seed": None}
+        blank |= {"onto": None, "deltas": []}
         return [
             {"name": end, **blank, "folder": f"resources/models/{pair}/{end}"}
             for end in ("base", "post")
@@ -71,7 +104,16 @@ def variants(config: Config, pair: str, sweep: str, slice_name: str) -> list[dic
     if slice_name not in found:
         raise ValueError(registry.unknown("slice", slice_name, found))
     folder = f"results/{pair}/variants/{sweep}/{slice_name}"
-    return [{**asdict(v), "folder": f"{folder}/{v.name}"} for v in found[slice_name]]
+    spec = config["sweeps"][sweep]
+    return [
+        {
+            **asdict(v),
+            "onto": spec.get("onto"),
+            "deltas": spec.get("deltas", []) * edits.takes(edits.load(v.method), "deltas"),
+            "folder": f"{folder}/{v.name}",
+        }
+        for v in found[slice_name]
+    ]
 
 
 def folders(pair: str, sweep: str, slice_name: str) -> list[str]:
@@ -189,14 +231,23 @@ def curvatures(config: Config) -> list[str]:
     )
 
 
+def comparisons(config: Config) -> list[str]:
+    """Return the files in which the deltas of several pairs are compared."""
+    return [f"results/comparisons/{name}.parquet" for name in config["comparisons"]]
+
+
 def drawn(config: Config, spec: Mapping[str, Any], measures: Iterable[str]) -> list[str]:
     """Return the result files that a figure or table draws, of its sweeps and of base and post.
+
+    Of a comparison, it is its one file.
 
     Args:
         config: the study.
         spec: of the figure or table.
         measures: what its kind draws, see `deltaedit.figures`.
     """
+    if "comparison" in spec:
+        return [f"results/comparisons/{spec['comparison']}.parquet"]
     found: list[str] = []
     for panel in panels(spec):
         pair = panel["pair"]
@@ -206,6 +257,10 @@ def drawn(config: Config, spec: Mapping[str, Any], measures: Iterable[str]) -> l
             found += scores({**config, "runs": [run]})
             if "size" in measures:
                 found += sizes({**config, "runs": [run]})
+            if "onto" in measures:
+                met = {"sweeps": [], "suites": [panel["suite"]], "losses": []}
+                runs = [{"pair": other, **met} for other in _met(config, pair, chosen)]
+                found += scores({**config, "runs": runs})
         if "loss" in panel:
             chosen = drawn_sweeps(config, spec, pair, "losses", panel["loss"])
             run = {"pair": pair, "sweeps": chosen, "suites": [], "losses": [panel["loss"]]}
@@ -213,6 +268,15 @@ def drawn(config: Config, spec: Mapping[str, Any], measures: Iterable[str]) -> l
             if "curvature" in measures:
                 found.append(f"results/{pair}/curvature/{panel['loss']}.json")
     return _unique(found)
+
+
+def _met(config: Config, pair: str, chosen: Iterable[str]) -> list[str]:
+    """Return the other pairs that sweeps of a pair put deltas onto, and take deltas from."""
+    specs = [config["sweeps"][sweep] for sweep in chosen]
+    names = (
+        name for spec in specs if "onto" in spec for name in (spec["onto"], *spec.get("deltas", []))
+    )
+    return [name for name in _unique(names) if name != pair]
 
 
 def drawn_sweeps(

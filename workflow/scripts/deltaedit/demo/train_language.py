@@ -1,7 +1,7 @@
 """Train the demo's language models: pretraining, then post-training (SFT, DPO), in two minutes."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -15,13 +15,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from deltaedit.demo import language, training
+from deltaedit.demo import chronicle, language, training
 from deltaedit.losses import dpo
 
 SFT = {  # stage -> optimizer steps and learning rate of its post-training
     "sft": (400, 5e-4),
     "sft_early": (80, 4e-4),  # stopped early: an edit can still improve it
 }
+SPECIFIC = {"specific": (120, 4e-4)}  # another task alone, beside text as in pretraining
 DPO = {"dpo": (25, 1e-4)}  # stopped early: a longer step along its delta lowers the loss further
 DPO_BETA = 2.0  # so large that the loss has its minimum near, and not where the model breaks
 
@@ -31,6 +32,7 @@ PRETRAINING_BATCH = 48  # sequences
 MUON_RATE = 0.02  # learning rate of the hidden matrices
 ADAMW_RATE = 2e-3  # learning rate of the rest
 BATCH = 32  # examples, or preferences
+REPLAY = 16  # sequences of pretraining beside the examples of the specific task
 
 
 def make_tokenizer(world: language.World) -> PreTrainedTokenizerFast:
@@ -62,7 +64,9 @@ def pretrain(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     world = language.make_world()
     tokenizer = make_tokenizer(world)
     model = make_model(tokenizer, seed)
-    batches = _packed(world, tokenizer, random.Random(seed)).split(PRETRAINING_BATCH)
+    documents = language.pretraining_documents(world, random.Random(seed))
+    batches = _packed(documents, tokenizer, PRETRAINING_STEPS * PRETRAINING_BATCH)
+    batches = batches.split(PRETRAINING_BATCH)
 
     hidden = [p for name, p in model.named_parameters() if p.dim() == 2 and "layers" in name]
     rest = [p for name, p in model.named_parameters() if p.dim() != 2 or "layers" not in name]
@@ -72,9 +76,7 @@ def pretrain(seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     ]
 
     def loss(step: int) -> Tensor:
-        ids = batches[step]
-        logits = model(input_ids=ids).logits[:, :-1]
-        return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        return _text_loss(model, batches[step])
 
     # The rate falls to a tenth, not to zero: the next stage starts from a model still in motion.
     training.train(model, optimizers, loss, "pretraining", PRETRAINING_STEPS, warmup=50, floor=0.1)
@@ -85,33 +87,58 @@ def fine_tune(
     folder: Path, stage: str, seed: int
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Train the model in `folder` to answer, or to prefer; embeddings are frozen."""
-    steps, rate = {**SFT, **DPO}[stage]
+    steps, rate = {**SFT, **SPECIFIC, **DPO}[stage]
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("layers" in name or name.endswith("model.norm.weight"))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0, betas=(0.9, 0.95), fused=True)
-    make_loss = _preference_loss if stage in DPO else _answer_loss
-    loss = make_loss(model, tokenizer, steps, random.Random(seed + 1))
+    make_loss = dict.fromkeys(SFT, _general_loss)
+    make_loss |= dict.fromkeys(SPECIFIC, _specific_loss) | dict.fromkeys(DPO, _preference_loss)
+    loss = make_loss[stage](model, tokenizer, steps, random.Random(seed + 1))
     training.train(
         model, [optimizer], loss, f"post-training ({stage})", steps, warmup=10, floor=0.0
     )
     return model, tokenizer
 
 
-def _answer_loss(
+def _general_loss(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, rng: random.Random
 ) -> Callable[[int], Tensor]:
-    """Return the loss of a step: next-token cross-entropy, on answers only."""
+    """Return the loss of a step: on answers of all kinds."""
     examples = language.post_training_examples(language.make_world(), rng)
+    return lambda step: _answer_loss(model, tokenizer, examples)
 
-    def loss(step: int) -> Tensor:
-        ids, labels, mask = _padded(tokenizer, list(islice(examples, BATCH)))
-        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-        return cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
 
-    return loss
+def _specific_loss(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, steps: int, rng: random.Random
+) -> Callable[[int], Tensor]:
+    """Return the loss of a step: on answers of the specific task, and on text.
+
+    The text keeps what is not of the task as it was, so that the delta goes well with others.
+    """
+    documents = language.pretraining_documents(language.make_world(), rng)
+    texts = _packed(documents, tokenizer, steps * REPLAY).split(REPLAY)
+    examples = chronicle.last_examples(rng)
+    return lambda step: _answer_loss(model, tokenizer, examples) + _text_loss(model, texts[step])
+
+
+def _answer_loss(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: Iterator[language.Example],
+) -> Tensor:
+    """Return next-token cross-entropy on the answers of the next examples only."""
+    ids, labels, mask = _padded(tokenizer, list(islice(examples, BATCH)))
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+    return cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+
+
+def _text_loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
+    """Return next-token cross-entropy on sequences."""
+    logits = model(input_ids=ids).logits[:, :-1]
+    return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
 def _preference_loss(
@@ -125,17 +152,14 @@ def _preference_loss(
     return lambda step: batches[step][1](model)
 
 
-def _packed(
-    world: language.World, tokenizer: PreTrainedTokenizerFast, rng: random.Random
-) -> Tensor:
-    """Draw documents, join them with </s> and cut them into sequences [n, CONTEXT]."""
-    count = PRETRAINING_STEPS * PRETRAINING_BATCH * CONTEXT
+def _packed(documents: Iterable[str], tokenizer: PreTrainedTokenizerFast, count: int) -> Tensor:
+    """Join documents with </s> and cut them into `count` sequences [count, CONTEXT]."""
     ids = tokenizer.get_vocab()
     tokens: list[int] = []
-    for document in language.pretraining_documents(world, rng):
+    for document in documents:
         tokens += [*(ids[word] for word in language.split_words(document)), ids["</s>"]]
-        if len(tokens) >= count:
-            return torch.tensor(tokens[:count]).view(-1, CONTEXT)
+        if len(tokens) >= count * CONTEXT:
+            return torch.tensor(tokens[: count * CONTEXT]).view(-1, CONTEXT)
     raise AssertionError("the mixture has no end")
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from deltaedit import image_tasks
-from deltaedit.demo import language, vision
+from deltaedit.demo import chronicle, language, vision
 from deltaedit.tasks import SHIPPED
 
 
@@ -13,6 +13,9 @@ def main() -> None:
         **language.task_documents(language.make_world()),
         "opinion": language.opinion_documents(),
         "preferences": language.preference_documents(),
+        "chronicle": chronicle.question_documents(),
+        "chronicle_text": chronicle.chronicle(),
+        "last": chronicle.last_documents(),
     }
     for task, documents in found.items():
         lines = (json.dumps(document) + "\n" for document in documents)

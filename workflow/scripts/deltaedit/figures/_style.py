@@ -117,13 +117,13 @@ def looks_in_turn(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return label, color and marker of each different name that is no method."""
     return {
         name: {"label": name, "color": _COLORS[i % len(_COLORS)]}
-        | {"marker": _MARKERS[i % len(_MARKERS)], **EDGE}
+        | {"marker": _MARKERS[(i + i // len(_COLORS)) % len(_MARKERS)], **EDGE}
         for i, name in enumerate(dict.fromkeys(names))
     }
 
 
 def panels(
-    count: int, height: float, handles: Sequence[Artist] = ()
+    count: int, height: float, handles: Sequence[Artist] = (), *, most: int = MAX_COLUMNS
 ) -> tuple[Figure, list[Axes], int]:
     """Return a figure with `count` panels, each `height` inches high, and the number of columns.
 
@@ -131,8 +131,9 @@ def panels(
         count: from 1 on; with one panel the figure has half the width.
         height: of a row of panels.
         handles: of the legend that stands below all panels, if there is one.
+        most: how many columns there may be.
     """
-    rows = math.ceil(count / MAX_COLUMNS)
+    rows = math.ceil(count / most)
     columns = math.ceil(count / rows)
     width = FULL_WIDTH if columns > 1 else FULL_WIDTH / 2
     longest = max((len(handle.get_label()) for handle in handles), default=0)

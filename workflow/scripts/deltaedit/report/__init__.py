@@ -26,7 +26,7 @@ from deltaedit.figures import _style
 from deltaedit.files import whole_file
 from deltaedit.report import answer, cells, origins
 
-THEMES = ["Accuracy", "Loss change and accuracy", "Loss change", "Stored size"]
+THEMES = ["Accuracy", "Loss change and accuracy", "Loss change", "Stored size", "Deltas"]
 TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".csv": "text/csv;charset=utf-8"}
 ACRONYMS = {"dpo": "DPO", "clip": "CLIP"}
 TEXT = ["pair", "sweep", "variant", "method", "tensors", "options", "unit", "loss", "verdict"]
@@ -258,9 +258,11 @@ def _themes(figures: Iterable[Figure]) -> dict[str, list[Figure]]:
 
 def _theme(measures: Iterable[str]) -> str:
     match {"loss" if name == "curvature" else name for name in measures}:
+        case found if "comparison" in found:
+            return "Deltas"
         case found if "size" in found:
             return "Stored size"
-        case found if found == {"suite"}:
+        case found if found in ({"suite"}, {"suite", "onto"}):
             return "Accuracy"
         case found if found == {"loss"}:
             return "Loss change"

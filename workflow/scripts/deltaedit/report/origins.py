@@ -25,11 +25,15 @@ class End:
 
 
 def read(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
-    """Return the provenance of result files: JSON with an entry of that name, or Parquet."""
+    """Return the provenance of result files: JSON with an entry of that name, or Parquet.
+
+    One record each, or for a comparison one for each of its pairs.
+    """
     records = []
     for path in map(Path, paths):
         if path.suffix == ".parquet":
-            records.append(json.loads(pq.read_schema(path).metadata[b"deltaedit"]))
+            record = json.loads(pq.read_schema(path).metadata[b"deltaedit"])
+            records += record.get("pairs", [record])
         else:
             records.append(json.loads(path.read_text())["provenance"])
     return records
