@@ -21,7 +21,7 @@ from deltaedit.needs import Needs, Size
 
 LLAMA_8B = Size(stored=16_060_522_496, entries=8_030_261_248, largest=128_256 * 4096)
 FIGURES = ("dare_accuracy", "loss_terms", "approximation", "loss_and_accuracy", "intensity")
-FIGURES += ("magnitudes", "interpolation", "vision_accuracy", "size")
+FIGURES += ("size", "vision_accuracy")
 ROWS = {  # label -> (pair, sweep, variant)
     "base (pretrained)": ("demo_lm", "ends", "base"),
     "post (post-trained)": ("demo_lm", "ends", "post"),

@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import asdict, fields
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from deltaedit import pages, results
+from deltaedit import edits, results
 
 KEYS = {"pair": "p", "sweep": "s", "slice": "all"}
 VARIANT = {
@@ -138,91 +139,6 @@ def test_provenance_names_sources_hashes_versions_and_commit(tmp_path):
     assert record["commit"] == "unknown" or len(record["commit"].split("+")[0]) == 40
 
 
-def test_a_page_shows_every_variant_in_one_line(tmp_path):
-    table = pd.DataFrame(
-        [
-            {
-                "pair": "p",
-                "sweep": "s",
-                "variant": variant,
-                "suite": "x",
-                "task": task,
-                "value": value,
-                "stderr": stderr,
-            }
-            for variant, task, value, stderr in (
-                ("b", "t", 0.5, 0.125),
-                ("b", "u", 1.0, None),
-                ("a<b", "t", 0.25, 0.0),
-                ("a<b", "u", 0.0, 0.0),
-            )
-        ]
-    )
-    shown = pages.scores(table)
-    assert list(shown.columns) == ["pair", "sweep", "variant", "t (%)", "u (%)"]
-    assert shown.to_numpy().tolist() == [
-        ["p", "s", "b", "50.0 ± 12.5", "100.0"],
-        ["p", "s", "a<b", "25.0 ± 0.0", "0.0 ± 0.0"],
-    ]
-    pages.write(tmp_path / "page.html", "Title", shown)
-    text = (tmp_path / "page.html").read_text()
-    assert text.count("<tr") == 3
-    assert text.count("<th>") == 5, "a header for each column and no other"
-    assert "a&lt;b" in text
-
-
-def test_a_page_keeps_the_order_of_the_variants():
-    names = [
-        ("one", "k=0.5"),
-        ("one", "k=1.5"),
-        ("two", "k=0.5"),
-        ("two", "k=0.9"),
-        ("two", "k=1.5"),
-    ]
-    rows = [
-        {"pair": "p", "sweep": sweep, "variant": v, "suite": "x", "task": "t", "value": 0.5}
-        for sweep, v in names
-    ]
-    shown = pages.scores(pd.DataFrame(rows).assign(stderr=0.125))
-    assert list(zip(shown["sweep"], shown["variant"], strict=True)) == names
-
-
-def test_a_task_of_two_suites_names_its_suite():
-    rows = [
-        {"pair": "p", "sweep": "s", "variant": "v", "suite": x, "task": t, "value": 0.5}
-        for x, t in (("one", "t"), ("two", "u"))
-    ]
-    table = pd.DataFrame(rows).assign(stderr=0.125)
-    assert list(pages.scores(table).columns[3:]) == ["t (%)", "u (%)"]
-    table = pd.concat([table, table.iloc[:1].assign(suite="two")])
-    assert list(pages.scores(table).columns[3:]) == ["one/t (%)", "two/u (%)", "two/t (%)"]
-
-
-def test_a_score_outside_0_to_1_is_no_percentage():
-    rows = [
-        {"pair": "p", "sweep": "s", "variant": v, "suite": "x", "task": t, "value": value}
-        for v, t, value in (("a", "acc", 0.5), ("b", "acc", 1), ("a", "r", 0.5), ("b", "r", -0.25))
-    ]
-    shown = pages.scores(pd.DataFrame(rows).assign(stderr=0.125))
-    assert list(shown["acc (%)"]) == ["50.0 ± 12.5", "100.0 ± 12.5"]
-    assert list(shown["r"]) == ["0.500 ± 0.125", "-0.250 ± 0.125"]
-
-
-def test_the_page_of_loss_changes_warns_where_the_approximation_is_off(tmp_path):
-    rows = slope_rows(VARIANT, [{"x": 3.0}, {"x": 9.0}], 5.0) + slope_rows(
-        VARIANT | {"name": "w"}, [{"x": 5.0}] * 2, 5.125
-    )
-    results.write_parquet(tmp_path / "a.parquet", rows, {})
-    table = results.loss_changes(results.read_slopes([tmp_path / "a.parquet"]))
-    shown = pages.loss_changes(table)
-    assert list(shown["gap"]) == ["1 !", "-0.125"]
-    assert shown["measured_change"][0] == "5 ± 0.2"
-    note = pages.warning(table)
-    assert "left 1 of 2" in note
-    pages.write(tmp_path / "page.html", "Title", shown, note + " <")
-    assert "left 1 of 2. &lt;</p>" in (tmp_path / "page.html").read_text()
-
-
 def test_an_option_of_two_types_becomes_text():
     rows = [{"rescale": True, "p": 1}, {"rescale": "l1", "p": 0.5}, {"rescale": None, "p": None}]
     table = results._typed(pd.DataFrame(rows))
@@ -237,3 +153,127 @@ def test_lists_are_described_as_text():
     assert found["weights"] == "[0.5, 1.0]"
     assert found["edit"] == '{"method": "expo", "alpha": 1}'
     assert found["tensors"] == '["*"]'
+
+
+# --- series and options ---------------------------------------------------------------------------
+
+
+def described(method, **options):
+    return results.describe(VARIANT | {"method": method, "options": options})
+
+
+def test_a_series_is_the_method_told_apart_where_it_holds_two_ideas():
+    rows = [
+        results.describe(END),
+        results.describe(END | {"name": "base"}),
+        described("dare", drop_rate=0.5),
+        described("dare", drop_rate=0.5, rescale=False),
+        described("dare", drop_rate=0.5, rescale="l1"),
+        described("biased", by="delta"),
+        described("biased", by="product"),
+        described("expo", alpha=0.5),
+    ]
+    names = ["post", "base", "dare", "drop_only", "dare", "biased_delta", "biased_product", "expo"]
+    assert results.series(pd.DataFrame(rows)).tolist() == names
+    few = pd.DataFrame([rows[0], rows[-1]])  # without the columns that tell apart
+    assert results.series(few).tolist() == ["post", "expo"]
+
+
+def test_a_series_is_the_same_of_a_csv(tmp_path):
+    rows = [END, VARIANT, VARIANT | {"options": {"drop_rate": 0.5, "rescale": False}}]
+    table = pd.DataFrame([results.describe(row) for row in rows])
+    results.write_csv(tmp_path / "a.csv", table)
+    again = pd.read_csv(tmp_path / "a.csv")
+    assert results.series(again).tolist() == ["post", "dare", "drop_only"]
+    assert results.options(again) == results.options(table)
+
+
+def test_a_label_is_for_people_and_an_unknown_one_is_its_name_in_words():
+    assert results.label("expo") == "ExPO"
+    assert results.label("my_own_method") == "my own method"
+
+
+def test_options_are_those_of_the_row_s_own_method_in_its_order():
+    rows = [
+        described("dare", drop_rate=0.25, dropped_scale=-0.5),
+        described("low_rank", rank=16),
+        described("bitdelta", blocks=2, scale_multiple=0.1),
+        results.describe(END),
+    ]
+    assert results.options(pd.DataFrame(rows)) == [
+        "drop_rate=0.25, dropped_scale=-0.5, rescale=True",
+        "rank=16, rounding=decimal",
+        "scale_multiple=0.1, magnitude=mean, blocks=2, zero=zero",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("name", edits.NAMES)
+def test_options_name_all_that_have_a_value(name):
+    module = edits.load(name)
+    row = results.describe(VARIANT | {"method": name, "options": asdict(module.EXAMPLE)})
+    [text] = results.options(pd.DataFrame([row]))
+    known = {field.name for field in fields(module.Params) if row[field.name] is not None}
+    assert {part.partition("=")[0] for part in text.split(", ") if "=" in part} >= known
+
+
+# --- result files of all kinds --------------------------------------------------------------------
+
+
+def test_result_files_of_all_kinds_are_one_table(tmp_path):
+    row = {**KEYS, **results.describe(VARIANT)}
+    score = {"suite": "x", "task": "t", "value": 0.5, "stderr": None}
+    size = {"form": "sparse", "bytes": 10, "checkpoint_bytes": 100}
+    hub = {"base": {"repo": "org/base"}, "post": {"repo": "org/post"}}
+    made = {"base": {"source": "demo"}, "post": {"source": "demo"}}
+    files = {
+        "scores.json": {"rows": [row | score], "provenance": hub},
+        "made.json": {"rows": [row | {"pair": "made"} | score], "provenance": made},
+        "sizes.json": {"rows": [row | size], "provenance": hub},
+        "curvature.json": {"pair": "p", "loss": "l", "curvature": 0.25, "stderr": 0.1},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    results.write_parquet(tmp_path / "a.parquet", slope_rows(VARIANT, [{"x": 1.0}] * 2, 0.5), {})
+    table = results.read(tmp_path / name for name in ("a.parquet", *files))
+
+    kinds = {name: table[table[name].notna()] for name in ("task", "node", "bytes", "curvature")}
+    assert {name: len(rows) for name, rows in kinds.items()} == {
+        "task": 2,
+        "node": 2,
+        "bytes": 1,
+        "curvature": 1,
+    }
+    assert len(table) == 6, "no row is of two kinds"
+    assert kinds["task"]["base_repo"].fillna("").tolist() == ["org/base", ""]
+    assert kinds["task"]["post_repo"].fillna("").tolist() == ["org/post", ""]
+    assert kinds["node"]["base_repo"].isna().all()
+    assert kinds["bytes"][["bytes", "checkpoint_bytes"]].to_numpy().tolist() == [[10, 100]]
+    assert kinds["curvature"][["pair", "loss", "curvature"]].to_numpy().tolist() == [
+        ["p", "l", 0.25]
+    ]
+    of_variants = table[table["curvature"].isna()]
+    assert set(of_variants["drop_rate"]) == {0.5}
+    assert set(results.series(of_variants)) == {"dare"}
+
+
+def test_slopes_alone_are_read_as_they_are(tmp_path):
+    results.write_parquet(tmp_path / "a.parquet", slope_rows(VARIANT, [{"x": 1.0}] * 2, 0.5), {})
+    table = results.read([tmp_path / "a.parquet"])
+    pd.testing.assert_frame_equal(table, results.read_slopes([tmp_path / "a.parquet"]))
+
+
+def test_options_that_are_true_beside_a_text_are_found_again(tmp_path):
+    rows = [{**results.describe(_dare(rescale)), "task": "t"} for rescale in (True, False, "l1")]
+    table = results._typed(pd.DataFrame(rows))
+    table.to_csv(tmp_path / "table.csv", index=False)
+    for read in (table, pd.read_csv(tmp_path / "table.csv")):
+        assert list(results.series(read)) == ["dare", "drop_only", "dare"]
+        assert list(results.has(read, "rescale", True)) == [True, False, False]
+        assert list(results.has(read, "rescale", "l1")) == [False, False, True]
+        assert not results.has(read, "alpha", 0.2).any()
+
+
+def _dare(rescale):
+    options = {"drop_rate": 0.5, "rescale": rescale}
+    return {"name": "v", "method": "dare", "options": options, "tensors": "all", "seed": 0}

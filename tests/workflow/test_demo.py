@@ -87,7 +87,7 @@ def test_every_variant_and_both_ends_are_measured_on_every_task(scores, changes)
     tasks = {pair: set(counts) for pair, counts in variants.groupby("pair")}
     assert tasks == {pair: {4 if "lm" in pair else 1} for pair in tasks}
     counted = {pair: len(rows) for pair, rows in variants.groupby("pair")}
-    of_images = dict.fromkeys(("demo_digits", "demo_signs"), 2 + 3 * (12 + 3))
+    of_images = dict.fromkeys(("demo_digits", "demo_signs"), 2 + 2 * (12 + 3))
     assert counted == {"demo_lm": 2 + 98, "demo_lm_early": 2 + 10, "demo_dpo": 2 + 9, **of_images}
     measured = variants.drop(index="demo_signs").drop(index="dare_seeds", level="sweep")
     assert len(changes) == 2 * len(measured), "by two quadratures"

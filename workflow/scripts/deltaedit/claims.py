@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from deltaedit import results
+
 AGREES, DISAGREES, PARTLY, UNDECIDED = "agrees", "disagrees", "partly", "undecided"
 REPORTED = "reported"  # a number beside others, with no verdict of its own
 FLOOR = 1e-3  # nats; a smaller change is compared as if it were this large
@@ -46,7 +48,7 @@ class Evidence:
         """Return the changes of a method's variants with these options."""
         rows = self.changes[self.changes["method"] == method]
         for name, value in options.items():
-            rows = rows[rows[name].isin([value])] if name in rows else rows[:0]
+            rows = rows[results.has(rows, name, value)]
         return rows
 
     def end(self, name: str) -> pd.Series:

@@ -20,8 +20,8 @@ TITLES = {
 CAPTIONS = {
     "verdicts": "Variants of each method that improve, keep or lose the score of the post-trained "
     "model (the mean over the pair's tasks): it improves or loses where it changes by more than "
-    f"{verdicts.ERRORS} standard errors. Beside them the best and the worst variant with the "
-    "change of its score, and the smallest and the largest measured loss change.",
+    f"{verdicts.ERRORS} standard errors. Beside them the change of the best and of the "
+    "worst variant's score, and the smallest and the largest measured loss change.",
     "claims": "What the papers say of the loss change of edits, each claim with our number and its "
     "verdict on our data: approximated by the first quadrature of the loss, and measured. Rows "
     "that are only reported stand beside others.",
@@ -74,20 +74,22 @@ def loss_changes(table: pd.DataFrame) -> pd.DataFrame:
     columns += ["first_order", "second_order", "expected_second_order"]
     columns = [name for name in columns if name in table]
     chosen = table[[*NAMES, "loss", "quadrature", *columns]]
-    numbers = {name: chosen[name].map("{:.3g}".format, na_action="ignore") for name in columns}
+    numbers = {name: _texts(chosen[name], "{:.3g}") for name in columns}
     numbers["gap"] += table["gap_exceeds_error"].map({True: " !", False: ""})
     for name in ("approximate", "measured"):
-        errors = table[f"{name}_stderr"].map(" ± {:.1g}".format, na_action="ignore").fillna("")
+        errors = _texts(table[f"{name}_stderr"], " ± {:.1g}").fillna("")
         numbers[f"{name}_change"] += errors
     return chosen.assign(**numbers)
 
 
+def _texts(numbers: pd.Series, form: str) -> pd.Series:
+    """Format numbers; what is missing stays so, also where all are."""
+    return numbers.astype(float).map(form.format, na_action="ignore").astype("str")
+
+
 def claims(table: pd.DataFrame) -> pd.DataFrame:
     """Round the findings on claims to what a reader compares."""
-    numbers = {
-        name: table[name].astype(float).map("{:.3g}".format, na_action="ignore")
-        for name in ("approximated", "measured")
-    }
+    numbers = {name: _texts(table[name], "{:.3g}") for name in ("approximated", "measured")}
     shown = table.assign(**numbers, where=table["pair"] + ", " + table["loss"])
     return shown[["claim", "quantity", "where", "approximated", "measured", "verdict"]]
 
@@ -106,10 +108,7 @@ def verdicts_by_method(table: pd.DataFrame) -> pd.DataFrame:
             )
         ]
         shown[f"{end} change"] = pd.Series(change, index=table.index, dtype=object) + unit
-    lowest, highest = (
-        table[name].astype(float).map("{:.2g}".format, na_action="ignore")
-        for name in ("measured_lowest", "measured_highest")
-    )
+    lowest, highest = (_texts(table[f"measured_{end}"], "{:.2g}") for end in ("lowest", "highest"))
     same = lowest == highest
     shown["loss change (nats)"] = lowest.where(same, lowest + " to " + highest)
     return shown
@@ -144,8 +143,9 @@ def write_texts(
         caption: what stands above it in LaTeX.
     """
     table = table.rename(columns=lambda column: str(column).replace("_", " ")).fillna("")
+    piped = table.map(_markdown).rename(columns=_markdown)
     with whole_file(markdown) as partial:
-        partial.write_text(table.to_markdown(index=False, disable_numparse=True) + "\n")
+        partial.write_text(piped.to_markdown(index=False, disable_numparse=True) + "\n")
     style = table.map(_latex).rename(columns=_latex).style.hide(axis="index")
     with whole_file(latex) as partial:
         text = style.to_latex(
@@ -158,11 +158,17 @@ def write_texts(
         partial.write_text(text)
 
 
+def _markdown(value: object) -> str:
+    """Return a text as a cell of a Markdown table, where a pipe would end it."""
+    return str(value).replace("|", r"\|")
+
+
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "±": r"$\pm$",
     "−": "$-$",
     "–": "--",
+    "|": r"\textbar{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{symbol: "\\" + symbol for symbol in "&%$#_{}"},

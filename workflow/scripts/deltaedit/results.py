@@ -54,6 +54,14 @@ def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def has(table: pd.DataFrame, option: str, value: Any) -> pd.Series:
+    """Return which rows have an option with this value; beside a text, true and false are texts."""
+    if option not in table:
+        return pd.Series(data=False, index=table.index)
+    is_so = table[option].isin([value])
+    return is_so | (table[option].astype(str) == str(value)) if isinstance(value, bool) else is_so
+
+
 def series(table: pd.DataFrame) -> pd.Series:
     """Return what each row is called in figures and tables: base, post, or what edited it.
 
@@ -61,11 +69,9 @@ def series(table: pd.DataFrame) -> pd.Series:
     rescaling, `biased_delta` and `biased_product` are biased by one or the other.
     """
     names = table["method"].astype(object).where(table["method"].notna(), table["variant"])
-    if "rescale" in table:
-        names[table["method"].isin(["dare"]) & table["rescale"].isin([False])] = "drop_only"
-    if "by" in table:
-        biased = table["method"].isin(["biased"])
-        names[biased] = "biased_" + table["by"][biased].astype(str)
+    names[table["method"].isin(["dare"]) & has(table, "rescale", False)] = "drop_only"
+    if (biased := table["method"].isin(["biased"])).any():
+        names[biased] = "biased_" + table["by"][biased]
     return names
 
 

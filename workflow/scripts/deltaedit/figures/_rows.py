@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from deltaedit import results
 from deltaedit.errors import UserError
 from deltaedit.sweeps import ENDS
 
@@ -47,7 +48,7 @@ def of(table: pd.DataFrame, method: str, **options: Any) -> pd.DataFrame:
     """Return the rows of a method's variants with these options; UserError if there are none."""
     rows = table[table["method"].isin([method])]
     for name, value in options.items():
-        rows = rows[rows[name].isin([value])] if name in rows else rows[:0]
+        rows = rows[results.has(rows, name, value)]
     if rows.empty:
         wanted = "".join(f", {name} {value}" for name, value in options.items())
         raise UserError(f"nothing to draw: no variant of {method}{wanted}")

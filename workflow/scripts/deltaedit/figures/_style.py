@@ -14,6 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import Locator
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from deltaedit import results
@@ -146,9 +147,14 @@ def panels(
     return figure, grid, columns
 
 
+def name_panel(axes: Axes, name: str, **more: Any) -> None:
+    """Write a panel's name above it, in several lines if it is long."""
+    axes.set_title(textwrap.fill(name, 26), loc="left", fontweight="bold", **more)
+
+
 def name_task(axes: Axes, task: str, metric: str, how: str) -> None:
     """Name a panel's task and, below, its metric with the filter if there is one."""
-    axes.set_title(textwrap.fill(task, 26), loc="left", pad=13, fontweight="bold")
+    name_panel(axes, task, pad=13)
     score = metric if how == "none" else f"{metric}, {how}"
     edge = {"xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(score, (0, 1), (0, 4), **edge, color=MUTED, fontsize=7)
@@ -181,13 +187,36 @@ def scale_percent(axes: Axes, values: np.ndarray) -> None:
 
 def symlog(axes: Axes, which: Literal["x", "y"], linear: float) -> None:
     """Make an axis linear from -`linear` to `linear`, which is shaded, and logarithmic outside."""
-    scale, span, line = {
-        "x": (axes.set_xscale, axes.axvspan, axes.axvline),
-        "y": (axes.set_yscale, axes.axhspan, axes.axhline),
+    axis, scale, span, line = {
+        "x": (axes.xaxis, axes.set_xscale, axes.axvspan, axes.axvline),
+        "y": (axes.yaxis, axes.set_yscale, axes.axhspan, axes.axhline),
     }[which]
     scale("symlog", linthresh=linear, linscale=0.7)
+    axis.set_major_locator(_Powers(linear))
     span(-linear, linear, color="#f4f4f4", zorder=0)
     line(0, color=MUTED, linewidth=0.9)
+
+
+class _Powers(Locator):
+    """Marks zero and the powers of ten from `linear` on, of which those that have room."""
+
+    def __init__(self, linear: float) -> None:
+        self.linear = linear
+
+    def __call__(self) -> np.ndarray:
+        low, high = sorted(self.axis.get_view_interval())
+        place = self.axis.get_transform().transform
+        axes, is_x = self.axis.axes, self.axis.axis_name == "x"
+        inches = (axes.bbox.width if is_x else axes.bbox.height) / axes.figure.dpi
+        share = (0.35 if is_x else 0.18) / max(inches, 0.1)  # of the axis that a label takes
+        room = share * np.ptp(place(np.array([low, high])))
+        first, last = np.log10([self.linear, max(-low, high, 10 * self.linear)])
+        powers = 10.0 ** np.arange(np.round(first), np.floor(last) + 1)
+        places = place(powers)
+        every = math.ceil(room / (places[1] - places[0]))
+        powers = powers[np.searchsorted(places, room) :: every]
+        ticks = np.array([*-powers[::-1], 0.0, *powers])
+        return ticks[(ticks >= low) & (ticks <= high)]
 
 
 def draw_levels(axes: Axes, levels: Mapping[str, float], near: float) -> None:

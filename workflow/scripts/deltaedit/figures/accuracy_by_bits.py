@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -70,8 +71,16 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
                 for level in rows.loc[rows["bits"].isna(), "accuracy"]:
                     axes.axhline(100 * level, color=look["color"], linestyle="--", linewidth=0.9)
             _style.name_task(axes, *names)
-            axes.set_xticks(sorted(drawn["bits"].dropna().unique()))
+            _scale(axes, np.unique(drawn["bits"].dropna()))
             axes.set_xlabel("bits per magnitude ($\\log_2 M$)")
             if place % columns == 0:
                 axes.set_ylabel("accuracy (%)")
     return figure
+
+
+def _scale(axes: Axes, bits: np.ndarray) -> None:
+    """Mark the sorted numbers of bits that were measured, where their labels have room."""
+    if np.all(np.diff(bits) >= 0.1 * np.ptp(bits)):
+        axes.set_xticks(bits, [f"{number:.3g}" for number in bits])
+    else:
+        axes.locator_params(axis="x", nbins=5)

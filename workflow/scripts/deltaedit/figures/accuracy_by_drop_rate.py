@@ -63,9 +63,8 @@ def _series(table: pd.DataFrame) -> pd.Series:
     """Name the series of each row, None where it is not drawn."""
     names = results.series(table)
     drawn = names.isin(["base", "post"])
-    if "rescale" in table:  # else no variant of dare
-        drawn |= (names == "dare") & table["rescale"].isin([True])
-        drawn |= (names == "drop_only") & (table["dropped_scale"] == 0)
+    drawn |= (names == "dare") & results.has(table, "rescale", True)
+    drawn |= (names == "drop_only") & results.has(table, "dropped_scale", 0)
     return names.where(drawn, None)
 
 

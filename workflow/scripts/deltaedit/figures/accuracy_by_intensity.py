@@ -46,7 +46,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         Rows by `what`: a variant with its intensity, seed, options, measured (nats),
         measured_stderr and kept (the share of post's gain over base); the curvature, as `value`
         (nats); found and predicted break, as `lower` and `upper` intensity, NA where no edit
-        breaks, or none keeps.
+        breaks, or none keeps (predicted: or where the curvature is not positive).
 
     Raises:
         UserError: several pairs, no variant with an intensity, or post no better than base.
@@ -69,12 +69,13 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     )
     of_dare = rows[rows["intensity"].notna()].sort_values("intensity", kind="stable")
     curvature = table["curvature"].dropna().iloc[0]
-    loss = _break(rows[rows["measured"] > 0], "measured")
+    loss = np.array(_break(rows[rows["measured"] > 0], "measured"))
+    predicted = 2 * loss / (curvature if curvature > 0 else np.nan)
     found = pd.DataFrame(
         [
             {"what": CURVE, "value": curvature},
             dict(zip(("lower", "upper"), _break(of_dare, "intensity"), strict=True), what=FOUND),
-            {"what": PREDICTED, "lower": 2 * loss[0] / curvature, "upper": 2 * loss[1] / curvature},
+            dict(zip(("lower", "upper"), predicted, strict=True), what=PREDICTED),
         ]
     )
     columns = ["what", "intensity", "seed", "options", "measured", "measured_stderr", "kept"]
@@ -126,8 +127,10 @@ def _draw_breaks(axes: Axes, others: pd.DataFrame) -> None:
     handles = []
     for name, color in ((FOUND, "#f0c3d3"), (PREDICTED, "#bdbdbd")):
         lower, upper = others.loc[name, ["lower", "upper"]].astype(float)
-        text = f"none up to {_round(lower)}"
-        if np.isfinite([lower, upper]).all():
+        text = f"none up to {_round(lower)}" if np.isfinite(lower) else "none"
+        if np.isfinite(upper) and not np.isfinite(lower):
+            text = f"below {_round(upper)}"
+        elif np.isfinite(upper):
             axes.axvspan(lower, upper, color=color, zorder=0.5)
             text = " to ".join(dict.fromkeys([_round(lower), _round(upper)]))
         handles.append(Patch(color=color, label=f"{name}: {text}"))

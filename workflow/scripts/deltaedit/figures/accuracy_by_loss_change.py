@@ -64,7 +64,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
 
     What is not finite (a ruined model's) is in the numbers and has no mark.
     """
-    drawn = drawn.replace([np.inf, -np.inf], np.nan).dropna(subset=["measured", "score_change"])
+    drawn = drawn.replace([np.inf, -np.inf], np.nan)
     panels = list(groups(drawn, ["pair", "loss", "unit"]))
     several = drawn.groupby("pair")["loss"].nunique() > 1
     with _style.style():
@@ -72,9 +72,9 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
         handles = [Line2D([], [], linestyle="", **look) for look in looks.values()]
         figure, grid, _ = _style.panels(len(panels), 2.4, handles)
         for axes, ((pair, loss, unit), rows) in zip(grid, panels, strict=True):
-            _draw_panel(axes, rows, looks)
+            _draw_panel(axes, rows.dropna(subset=["measured", "score_change"]), looks)
             title = f"{pair}, {loss}" if several[pair] else pair
-            axes.set_title(title, loc="left", fontweight="bold")
+            _style.name_panel(axes, title)
             axes.set_xlabel("measured loss change (nats)")
             points = unit == verdicts.POINTS
             axes.set_ylabel("change of the score (points)" if points else f"change of {unit}")
@@ -88,10 +88,10 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict) -> None:
         look = look | _style.EDGE | {"linestyle": "", "elinewidth": 0.6}
         axes.errorbar(points["measured"], points["score_change"], *errors.to_numpy().T, **look)
     _style.symlog(axes, "x", FLOOR)
-    least, most = rows["measured"].min(), rows["measured"].max()
-    axes.set_xlim(min(1.6 * least, -1.6 * FLOOR), max(1.6 * most, 1.6 * FLOOR))
+    measured = rows["measured"].to_numpy()
+    axes.set_xlim(1.6 * measured.min(initial=-FLOOR), 1.6 * measured.max(initial=FLOOR))
     axes.axhline(0, color=_style.MUTED, linewidth=0.6, zorder=1)
-    if len(rows) > 2:
+    if len(rows) > 2 and rows[["measured", "score_change"]].nunique().min() > 1:
         rho = rows["measured"].corr(rows["score_change"], method="spearman")
         text = rf"$\rho$ = {rho:.2f}".replace("-", "−")
         axes.text(0.04, 0.05, text, transform=axes.transAxes, fontsize=7)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deltaedit.figures import _style
-from deltaedit.figures._rows import ends, groups, of, one_pair, one_selection, over_seeds
+from deltaedit.figures._rows import ends, groups, of, one_pair, one_selection, one_value, over_seeds
 
 MEASURES = ("suite",)
 CAPTION = (
@@ -48,12 +48,13 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         accuracy in [0, 1], stderr and the number of seeds.
 
     Raises:
-        UserError: no variant of bitdelta with one block, several pairs, or variants that edit
-            other tensors.
+        UserError: no variant of bitdelta with one block, several pairs, or variants that
+            differ in more than their magnitudes.
     """
     one_pair(table)
     rows = of(table, "bitdelta", blocks=1)
     one_selection(rows)
+    one_value(rows, "zero")
     levels = ends(table)
     levels = levels.assign(magnitude=levels["variant"], scale_multiple=np.nan)
     drawn = over_seeds(pd.concat([rows, levels]), [*TASK, "magnitude", "scale_multiple"])

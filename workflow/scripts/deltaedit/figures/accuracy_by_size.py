@@ -24,6 +24,7 @@ CAPTION = (
     "that no smaller variant beats, dotted lines are the post-trained model and its base. The best "
     "trade is the upper left."
 )
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # percent
 FORMS = {"adapter": "h", "packed": "P", "sparse": "o"}
 VARIANT = ["pair", "method", "tensors", "options"]
 
@@ -57,6 +58,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
             "nothing to draw: no variant with a score is stored in a compact form; give its sweep"
             " formats"
         )
+    rows = rows.drop_duplicates([*VARIANT, "seed", "form"])  # two sweeps may share a variant
     rows["share"] = rows["bytes"] / rows["checkpoint_bytes"]
     drawn = groups(rows, [*VARIANT, "form", "unit"]).agg(
         bytes=("bytes", "mean"),
@@ -84,7 +86,7 @@ def _is_best(row: pd.Series, rows: pd.DataFrame) -> bool:
     """Whether none of `rows` is at least as good and smaller, or better and as small."""
     better = (rows["score"] >= row["score"]) & (rows["share"] < row["share"])
     better |= (rows["score"] > row["score"]) & (rows["share"] <= row["share"])
-    return not better.any()
+    return pd.notna(row["score"]) and not better.any()
 
 
 def draw(drawn: pd.DataFrame, params: Params) -> Figure:
@@ -108,8 +110,8 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             _draw_panel(axes, rows, looks)
             low, high = axes.get_ylim()
             _style.draw_levels(axes, ends["score"], near=0.08 * (high - low))
-            axes.set_title(pair, loc="left", fontweight="bold")
-            axes.set_xlabel("size beside the base (% of a checkpoint)")
+            _style.name_panel(axes, pair)
+            axes.set_xlabel("size (% of a checkpoint)")
             axes.set_ylabel("score (%)" if unit == verdicts.POINTS else unit)
     return figure
 
@@ -123,8 +125,10 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, looks: dict) -> None:
         at = 100 * points["share"], points["score"]
         axes.errorbar(*at, spread, elinewidth=0.7, markersize=5, **look, **_style.EDGE)
     axes.set_xscale("log")
-    least, most = 100 * rows["share"].min(), 100 * rows["share"].max()
-    axes.set_xlim(least / 1.5, most * 1.5)
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if least / 1.5 <= tick <= most * 1.5]
+    least, most = 100 * rows["share"].min() / 1.5, 100 * rows["share"].max() * 1.5
+    axes.set_xlim(least, most)
+    wide = most > 100 * least  # only powers of ten have room
+    ticks = [tick for tick in TICKS[:: 3 if wide else 1] if least <= tick <= most]
+    ticks = ticks or [float(f"{np.sqrt(least * most):.1g}")]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()

@@ -118,7 +118,7 @@ def _draw_scores(axes: Axes, task: str, rows: pd.DataFrame) -> None:
     x, y, spread = rows["alpha"], scale * rows["value"], scale * rows["stderr"].fillna(0)
     axes.errorbar(x, y, spread, elinewidth=0.8, color="#2b2b2b", marker="s")
     _mark(axes, rows.loc[rows["value"].idxmax(), "alpha"])
-    axes.set_title(task, loc="left", fontweight="bold")
+    _style.name_panel(axes, task)
     metric = rows["metric"].iloc[0]
     axes.set_ylabel(f"{metric} (%)" if scale == 100 else metric)
 

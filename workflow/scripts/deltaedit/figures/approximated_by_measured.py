@@ -71,13 +71,16 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
 
     What is not finite (a ruined model's) is in the numbers and has no mark.
     """
-    drawn = drawn.replace([np.inf, -np.inf], np.nan).dropna(subset=["measured", "approximated"])
+    drawn = drawn.replace([np.inf, -np.inf], np.nan)
     panels = list(groups(drawn, ["quadrature"]))
+    drawn = drawn.dropna(subset=["measured", "approximated"])
     with _style.style():
         looks = {name: _style.look(name) for name in _style.in_order(drawn["method"])}
         handles = [Line2D([], [], linestyle="", **look) for look in looks.values()]
-        figure, grid, columns = _style.panels(len(panels), 3.5, handles)
+        three = len(panels) not in (1, 2, 4)  # in a row
+        figure, grid, columns = _style.panels(len(panels), 2.5 if three else 3.5, handles)
         for place, (axes, ((rule,), rows)) in enumerate(zip(grid, panels, strict=True)):
+            rows = rows.loc[rows.index.isin(drawn.index)]
             for name, look in looks.items():
                 points = rows[rows["method"] == name]
                 errors = points[["approximated_stderr", "measured_stderr"]].fillna(0).astype(float)
@@ -100,8 +103,10 @@ def _summary(rows: pd.DataFrame) -> str:
     """Say how well the sum orders the variants and how far it is from the measured changes."""
     gap = (rows["approximated"] - rows["measured"]).abs()
     gap = 100 * (gap / rows["measured"].abs().clip(lower=FLOOR)).median()
-    lines = [f"{len(rows)} variants", f"median gap {gap:.2g} %"]
-    if len(rows) > 2:
+    lines = [f"{len(rows)} variant" + "s" * (len(rows) != 1)]
+    if len(rows):
+        lines.append(f"median gap {float(f'{gap:.2g}'):g} %")
+    if len(rows) > 2 and rows[["measured", "approximated"]].nunique().min() > 1:
         rho = rows["measured"].corr(rows["approximated"], method="spearman")
         lines.insert(1, rf"Spearman's $\rho$ = {rho:.2f}".replace("-", "−"))
     return "\n".join(lines)
@@ -109,7 +114,7 @@ def _summary(rows: pd.DataFrame) -> str:
 
 def _scale(axes: Axes, values: np.ndarray) -> None:
     """Make both axes alike, linear around zero and else logarithmic, with the line of equality."""
-    least, most = min(values.min(), -FLOOR), max(values.max(), FLOOR)
+    least, most = values.min(initial=-FLOOR), values.max(initial=FLOOR)
     for name in ("x", "y"):
         _style.symlog(axes, name, FLOOR)
         limits = (least * 1.6, most * 1.6)

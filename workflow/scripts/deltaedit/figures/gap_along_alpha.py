@@ -46,13 +46,14 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         UserError: no variant of expo, or variants that edit other tensors.
     """
     expo = of(table, "expo")
+    expo = expo[expo["alpha"] != 0]  # that is post
     one_selection(expo)
     post = table[(table["sweep"] == "ends") & (table["variant"] == "post")].assign(alpha=0.0)
     if missing := set(expo["pair"]) - set(post["pair"]):
         raise UserError(f"nothing to compare with: no post-trained model of {min(missing)!r}")
     drawn = over_seeds(pd.concat([post, expo]), ["pair", "task", "metric", "alpha"])
     own = drawn[drawn["alpha"] == 0].set_index(["pair", "task"])[["value", "stderr"]]
-    drawn = drawn.join(own, on=["pair", "task"], rsuffix="_post")
+    drawn = drawn.join(own.add_suffix("_post"), on=["pair", "task"])
     is_share = drawn["value"].between(0, 1).groupby([drawn["pair"], drawn["task"]]).transform("all")
     scale = np.where(is_share, 100, 1)
     gap = scale * (drawn["value"] - drawn["value_post"])
@@ -83,7 +84,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             left, right = axes.get_xlim()
             axes.axvspan(min(left, 0), 0, color="#f1f1f1", zorder=0, linewidth=0)
             axes.set_xlim(left, right)
-            axes.set_title(pair, loc="left", fontweight="bold")
+            _style.name_panel(axes, pair)
             axes.set_xlabel(r"$\alpha$")
             axes.set_ylabel("gap (points)" if unit == "points" else f"gap of {unit}")
     return figure

@@ -94,7 +94,7 @@ def _set(rows: pd.DataFrame) -> pd.DataFrame:
     ):
         found = rows[series == name]
         for option, value in fixed.items() if len(found) else ():
-            found = found[found[option] == value]
+            found = found[results.has(found, option, value)]
         columns = {key: found.get(setting.get(key), np.nan) for key in SETTING}
         if len(found):
             kept.append(found.drop(columns="rank", errors="ignore").assign(method=name, **columns))

@@ -58,6 +58,10 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     rows = table[(table["quadrature"] == rule) & table["method"].notna()]
     if rows.empty:
         raise UserError(f"nothing to draw: no edited variant by {rule}")
+    variants = rows.drop_duplicates(VARIANT)
+    variants = variants.assign(options=results.options(variants))  # two sweeps may share one
+    variants = variants.drop_duplicates(["method", "seed", "tensors", "options"])
+    rows = rows.merge(variants[VARIANT], on=VARIANT)
     rows = rows.assign(method=results.series(rows), term=rows["weight"] * rows["slope"])
     part = ["method", "layer", "group"]
     terms = groups(rows, [*part, *VARIANT])["term"].sum(skipna=False).reset_index()
@@ -75,7 +79,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     names = [name for name in ORDER if (drawn["group"] == name).any()]
     limit = max(drawn["share"].abs().max(), 1e-9)
     with _style.style():
-        figure, grid, per_row = _style.panels(len(methods), 0.5 + 0.19 * len(names))
+        figure, grid, per_row = _style.panels(len(methods), max(1.4, 0.5 + 0.19 * len(names)))
         for place, (axes, method) in enumerate(zip(grid, methods, strict=True)):
             rows = drawn[drawn["method"] == method]
             layer = rows["layer"].astype(object).where(rows["layer"].notna(), OUTSIDE)
@@ -98,8 +102,13 @@ def _scale(axes: Axes, names: list[str], columns: list) -> None:
     axes.grid(visible=False)
     every = max(1, len(columns) // 8)
     marked = [i for i, column in enumerate(columns) if i % every == 0 or column == OUTSIDE]
-    axes.set_xticks(marked, [str(columns[i]) for i in marked])
+    axes.set_xticks(marked, [_name(columns[i]) for i in marked])
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def _name(column: float | str) -> str:
+    """Return a column's label, the same of a layer from a CSV, where it is a float."""
+    return column if column == OUTSIDE else f"{column:g}"

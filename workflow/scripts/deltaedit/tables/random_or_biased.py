@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from deltaedit import layouts, published
-from deltaedit.figures._rows import groups, of, one_selection, over_seeds
+from deltaedit import layouts, published, results
+from deltaedit.figures._rows import groups, of, one_selection, one_value, over_seeds
 
 MEASURES = ("suite",)
 TITLE = "Random or biased: which entries are scaled by k"
@@ -42,12 +42,14 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         stderr, seeds and source, ours or published.
 
     Raises:
-        UserError: no biased variant, or variants that edit other tensors.
+        UserError: no biased variant, biased variants of both values of zero, or variants that edit
+            other tensors.
     """
     biased = of(table, "biased")
+    one_value(biased, "zero")
     rows = table[table["method"].isin(["dare"])]
     if len(rows):  # else there may be no columns for its options
-        rows = rows[rows["rescale"].isin([True])]
+        rows = rows[results.has(rows, "rescale", True)]
         at = ["pair", "drop_rate", "dropped_scale"]
         rows = rows.merge(biased[at].drop_duplicates(), on=at)
     rows = pd.concat([rows.assign(choice="random"), biased.assign(choice=biased["by"])])
