@@ -35,20 +35,30 @@ from .figure_tables import (
     slopes,
     together,
 )
+from .param_delta_tables import MEDICAL
+from .test_figures_geometry import SHAPES as COMPARED
+from .test_figures_geometry import SMALL
+from .test_figures_transfer import many
 
 PAPER = {
     *("accuracy_by_drop_rate", "loss_terms", "accuracy_by_bits", "accuracy_by_magnitude"),
     *("along_alpha", "gap_along_alpha"),
+    *("cosine_map", "cosine_by_layer", "norms_by_layer"),
+    *("transfer_efficiency", "accuracy_by_scale"),
 }
+TABLES = {**TABLES, ("comparison",): SMALL, ("suite", "onto"): MEDICAL}
+OF_VARIANTS = [name for name in figures.NAMES if "comparison" not in figures.load(name).MEASURES]
 # The methods that a kind draws, where it does not draw all.
 DRAWN = {
     "accuracy_by_bits": ["bitdelta"],
     "accuracy_by_drop_rate": ["dare"],
     "accuracy_by_intensity": ["dare"],
     "accuracy_by_magnitude": ["bitdelta"],
+    "accuracy_by_scale": ["combine"],
     "along_alpha": ["expo"],
     "gap_along_alpha": ["expo"],
     "loss_terms": ["dare", "ties", "low_rank", "bitdelta"],
+    "transfer_efficiency": ["combine"],
 }
 # Kinds in which every variant is a point of its own, or a share of its own change.
 APART = {
@@ -116,7 +126,9 @@ def test_a_kind_draws_the_same_from_its_csv(kind, tmp_path):
 
 
 @pytest.mark.parametrize("with_options", [True, False])
-def test_nothing_to_draw_is_said_in_one_line(kind, with_options):
+@pytest.mark.parametrize("name", OF_VARIANTS)
+def test_nothing_to_draw_is_said_in_one_line(name, with_options):
+    kind = figures.load(name)
     table = TABLES[kind.MEASURES]
     table = table[~table["method"].isin(DRAWN.get(name_of(kind), edits.NAMES))]
     if not with_options:  # a study without these methods has no columns for their options
@@ -143,7 +155,9 @@ def test_a_method_s_variants_that_a_kind_does_not_draw_are_nothing_to_draw(name)
         kind.select(table, kind.Params())
 
 
-def test_variants_that_edit_other_tensors_are_not_averaged(kind):
+@pytest.mark.parametrize("name", OF_VARIANTS)
+def test_variants_that_edit_other_tensors_are_not_averaged(name):
+    kind = figures.load(name)
     table = TABLES[kind.MEASURES].copy()
     drawn = kind.select(table, kind.Params())
     rows = table[table["method"].isin(DRAWN.get(name_of(kind), edits.NAMES))]
@@ -226,6 +240,11 @@ SIZED = [
     *((v, "sparse", 300 + 40 * i) for i, v in enumerate(EVERY)),
 ]
 SHAPES = {
+    "cosines": ("cosine_map", COMPARED["a group that does not change"]),
+    "cosines by layer": ("cosine_by_layer", COMPARED["a group that does not change"]),
+    "norms": ("norms_by_layer", COMPARED["a group that does not change"]),
+    "transfers": ("transfer_efficiency", many(3)),
+    "scales": ("accuracy_by_scale", many(3)),
     "scores": ("accuracy_by_drop_rate", SCORES),
     "one task": ("accuracy_by_drop_rate", many_tasks(1)),
     "five tasks": ("accuracy_by_drop_rate", many_tasks(5, near=True)),
