@@ -50,7 +50,9 @@ def test_a_second_run_has_nothing_to_do(tiny):
 def test_everything_asked_for_is_there(tiny):
     results = tiny.folder / "results"
     names = ["report.html", "config.yaml"]
-    names += [f"tables/{t}.{kind}" for t in ("scores", "loss_changes") for kind in ("csv", "html")]
+    tables = ("scores", "loss_changes", "claims", "verdicts")
+    names += [f"tables/{table}.{kind}" for table in tables for kind in ("csv", "md", "tex")]
+    names.append("tables/variants.csv")
     names += [
         f"figures/{f}.{kind}" for f in ("accuracy", "terms") for kind in ("svg", "png", "csv")
     ]
