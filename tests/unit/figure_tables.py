@@ -4,6 +4,8 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from deltaedit import edits, results
 
@@ -170,3 +172,22 @@ def marks(container):
 def texts(figure):
     """Return the labels of the legend below all panels."""
     return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def check_text(figure, monkeypatch, more_than, apart=lambda text: True):
+    """Check that all text is inside the figure, and that what is to stand `apart` does."""
+    figure.set_dpi(200)
+    written = []
+    draw = Text.draw
+    monkeypatch.setattr(Text, "draw", lambda self, *a: written.append(self) or draw(self, *a))
+    FigureCanvasAgg(figure).draw()
+    shown = [text for text in set(written) if text.get_visible() and text.get_text()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
+    assert len(boxes) > more_than
+    for text, box in boxes:
+        assert box.x0 >= 0 and box.y0 >= 0, text
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
+    labels = [(text, box) for text, box in boxes if apart(text)]
+    for i, (text, box) in enumerate(labels):
+        for other, other_box in labels[:i]:
+            assert not box.overlaps(other_box), f"{text!r} over {other!r}"

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from deltaedit import delta as deltas
 from deltaedit import edits
 from deltaedit.checkpoints import Checkpoint, generator_for
-from deltaedit.edit import Sources, write_variants
+from deltaedit.edit import Sources, model_card, write_variants
 from deltaedit.errors import UserError
 
 FAST = {  # each method with options under which every kind of reading is needed
@@ -350,3 +350,9 @@ def apply(delta, params, *, rng):
     half, quarter = edit(pair, ("halve", 0, {}), ("halve", 0, {"power": 2}), chunk=100)
     assert same(half, *edit(pair, ("expo", 0, {"alpha": -0.5})))
     assert same(quarter, *edit(pair, ("expo", 0, {"alpha": -0.75})))
+
+
+def test_a_model_card_says_which_base_took_the_delta():
+    record = {"method": "combine", "options": {}, "pair": "old", "tensors": "all", "seed": 0}
+    assert "added to the pretrained weights again" in model_card("it", record)
+    assert "added to another base" in model_card("it", {**record, "onto": {"source": "path"}})

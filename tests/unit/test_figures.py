@@ -7,10 +7,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from deltaedit import edits, figures, results
 from deltaedit.errors import UserError
@@ -23,6 +21,7 @@ from .figure_tables import (
     SLOPES,
     TABLES,
     bitdelta,
+    check_text,
     curvature,
     dare,
     edit,
@@ -369,21 +368,7 @@ def test_the_same_table_gives_the_same_bytes(name, tmp_path):
 @pytest.mark.parametrize("name", SHAPES)
 def test_all_text_is_inside_the_figure_and_apart(name, monkeypatch):
     figure = shape(name)
-    figure.set_dpi(200)
-    written = []
-    draw = Text.draw
-    monkeypatch.setattr(Text, "draw", lambda self, *a: written.append(self) or draw(self, *a))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    shown = [text for text in set(written) if text.get_visible() and text.get_text()]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
-    assert len(boxes) > 10
-    for text, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0, text
-        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
-    for i, (text, box) in enumerate(boxes):
-        for other, other_box in boxes[:i]:
-            assert not box.overlaps(other_box), f"{text!r} over {other!r}"
+    check_text(figure, monkeypatch, more_than=10)
 
 
 # Colours

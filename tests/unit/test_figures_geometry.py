@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 
 from deltaedit import figures
 from deltaedit.errors import UserError
 from deltaedit.figures import _deltas, _style, cosine_by_layer, cosine_map, norms_by_layer
+
+from .figure_tables import check_text
 
 KINDS = [cosine_map, cosine_by_layer, norms_by_layer]
 WITHIN = {"attention": 400, "feed_forward": 1600, "norm": 16}
@@ -112,22 +112,7 @@ def test_nothing_to_draw_is_said_in_one_line(kind):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_text_is_inside_the_figure_and_apart(kind, shape, monkeypatch):
     figure = make(kind, SHAPES[shape])
-    figure.set_dpi(200)
-    written = []
-    draw = Text.draw
-    monkeypatch.setattr(Text, "draw", lambda self, *a: written.append(self) or draw(self, *a))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    shown = [text for text in set(written) if text.get_visible() and text.get_text()]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
-    assert len(boxes) > 5
-    for text, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0, text
-        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
-    labels = [(text, box) for text, box in boxes if text != "−"]
-    for i, (text, box) in enumerate(labels):
-        for other, other_box in labels[:i]:
-            assert not box.overlaps(other_box), f"{text!r} over {other!r}"
+    check_text(figure, monkeypatch, more_than=5, apart=lambda text: text != "−")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 
 from deltaedit import config as configuration
 from deltaedit import figures, published, results, study, transfer
@@ -18,6 +16,7 @@ from deltaedit.errors import UserError
 from deltaedit.figures import _onto, _style, accuracy_by_scale, transfer_efficiency
 
 from ..project import ROOT
+from .figure_tables import check_text
 from .param_delta_tables import (
     BASE,
     CARRIED,
@@ -336,20 +335,7 @@ def many(pairs):
 )
 def test_all_text_is_inside_the_figure_and_apart(name, table, monkeypatch):
     figure = make(name, table)
-    figure.set_dpi(200)
-    written = []
-    draw = Text.draw
-    monkeypatch.setattr(Text, "draw", lambda self, *a: written.append(self) or draw(self, *a))
-    FigureCanvasAgg(figure).draw()
-    shown = [text for text in set(written) if text.get_visible() and text.get_text()]
-    boxes = [(text.get_text(), text.get_window_extent()) for text in shown]
-    assert len(boxes) > 10
-    for text, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0, text
-        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
-    for i, (text, box) in enumerate(boxes):
-        for other, other_box in boxes[:i]:
-            assert not box.overlaps(other_box), f"{text!r} over {other!r}"
+    check_text(figure, monkeypatch, more_than=10)
 
 
 # --- in a study -----------------------------------------------------------------------------------

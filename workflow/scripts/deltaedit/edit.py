@@ -353,6 +353,7 @@ class _Writer:
 def model_card(name: str, record: Mapping[str, Any]) -> str:
     """Return the model card of a variant: what it is and how it was made."""
     options = ", ".join(f"{key} = {value}" for key, value in record["options"].items())
+    base = "another base, `onto` below" if "onto" in record else "the pretrained weights again"
     return f"""---
 library_name: transformers
 tags: [deltaedit, delta-parameter-editing, {record["method"]}]
@@ -362,7 +363,7 @@ tags: [deltaedit, delta-parameter-editing, {record["method"]}]
 
 An edited model made by deltaedit: the delta (post-trained minus pretrained weights) of the pair
 `{record["pair"]}` was edited by `{record["method"]}` ({options}; tensors: {record["tensors"]}; seed
-{record["seed"]}) and added to the pretrained weights again. Config and tokenizer are those of the
+{record["seed"]}) and added to {base}. Config and tokenizer are those of the
 post-trained model.
 
 The record below also stands in the metadata of the safetensors files.
