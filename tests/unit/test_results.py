@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from deltaedit import edits, results
+from deltaedit import edits, layouts, results
 
 KEYS = {"pair": "p", "sweep": "s", "slice": "all"}
 VARIANT = {
@@ -120,6 +120,9 @@ def test_scores_of_several_files_are_one_table(tmp_path):
     assert list(table["value"]) == [0.75, 1.0]
     assert pd.isna(table["method"][1])
     assert pd.isna(table["drop_rate"][1])
+    # With one document each (`limit: 1`) no task has a standard error, and a table shows none.
+    whole = layouts.scores(table.assign(suite="s"))
+    assert list(whole["t (%)"]) == ["75.0", "100.0"]
 
 
 def test_provenance_names_sources_hashes_versions_and_commit(tmp_path):

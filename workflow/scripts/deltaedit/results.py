@@ -117,7 +117,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         if table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(str, na_action="ignore")
     kinds = {"method": "string", "tensors": "string", "seed": "Int64", "layer": "Int64"}
-    errors = ("slope_stderr", "measured_stderr", "approximate_stderr")
+    errors = ("stderr", "slope_stderr", "measured_stderr", "approximate_stderr")
     kinds |= dict.fromkeys((*errors, "intensity"), "float64")
     return table.astype({name: kind for name, kind in kinds.items() if name in table})
 
