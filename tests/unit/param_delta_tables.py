@@ -4,6 +4,8 @@ import pandas as pd
 
 from deltaedit import published, results
 
+from .figure_tables import losses
+
 TASKS = ("sums", "facts", "poems")
 # Exact in binary: base, post, and the base and post of the pair that takes the delta.
 BASE, POST, NEW, NEW_POST = (0.125, 0.25, 0.0), (0.5, 0.75, 0.25), (0.25, 0.25, 0.125), 0.875
@@ -65,6 +67,19 @@ CARRIED = together(
     ),
     ends("old", BASE, POST),
     ends("new", NEW, NEW_POST),
+)
+# The same delta's losses, post's being 1: what the sum of slopes tells, and what is measured.
+LOST = losses(
+    [
+        (put("old", "new"), 0.125, 0.25),
+        (put("old", "new", [0.5]), 1.0, 2.0),
+        (put("old", "new", [1.5]), -2.0, 0.5),
+        (put("old", "new", [0.5, 0.5], ["new"]), 0.0, 0.0),
+        (end("old", "base"), 3.0, 6.0),
+        (end("old", "post"), 0.0, 0.0),
+        (end("new", "base"), 4.0, 3.0),
+        (end("new", "post"), 0.0, -0.5),
+    ]
 )
 # `general` and `med` are trained on the same base; `med`'s delta goes onto the base of `new`, alone
 # and half with the delta of `new` itself.

@@ -34,10 +34,10 @@ from .figure_tables import (
     slopes,
     together,
 )
-from .param_delta_tables import MEDICAL
+from .param_delta_tables import LOST, MEDICAL
 from .test_figures_geometry import SHAPES as COMPARED
 from .test_figures_geometry import SMALL
-from .test_figures_transfer import many
+from .test_figures_transfer import many, many_losses
 
 PAPER = {
     *("accuracy_by_drop_rate", "loss_terms", "accuracy_by_bits", "accuracy_by_magnitude"),
@@ -45,7 +45,7 @@ PAPER = {
     *("cosine_map", "cosine_by_layer", "norms_by_layer"),
     *("transfer_efficiency", "accuracy_by_scale"),
 }
-TABLES = {**TABLES, ("comparison",): SMALL, ("suite", "onto"): MEDICAL}
+TABLES = {**TABLES, ("comparison",): SMALL, ("suite", "onto"): MEDICAL, ("loss", "onto"): LOST}
 OF_VARIANTS = [name for name in figures.NAMES if "comparison" not in figures.load(name).MEASURES]
 # The methods that a kind draws, where it does not draw all.
 DRAWN = {
@@ -56,6 +56,7 @@ DRAWN = {
     "accuracy_by_scale": ["combine"],
     "along_alpha": ["expo"],
     "gap_along_alpha": ["expo"],
+    "loss_by_scale": ["combine"],
     "loss_terms": ["dare", "ties", "low_rank", "bitdelta"],
     "transfer_efficiency": ["combine"],
 }
@@ -64,6 +65,7 @@ APART = {
     *("accuracy_by_intensity", "accuracy_by_loss_change", "accuracy_by_size"),
     *("approximated_by_measured", "slopes_by_layer"),
 }
+BEYOND = {"loss_by_scale"}
 # Variants of a drawn method with options that a kind does not draw.
 NOT_DRAWN = {
     "accuracy_by_bits": [bitdelta(scale_multiple=2.0), bitdelta(magnitude="normal")],
@@ -89,7 +91,7 @@ def name_of(kind):
 
 
 def test_the_figures_of_the_paper_are_there():
-    assert set(figures.NAMES) >= PAPER | APART
+    assert set(figures.NAMES) >= PAPER | APART | BEYOND
     assert not any(name.startswith("_") for name in figures.NAMES)
 
 
@@ -244,6 +246,7 @@ SHAPES = {
     "norms": ("norms_by_layer", COMPARED["a group that does not change"]),
     "transfers": ("transfer_efficiency", many(3)),
     "scales": ("accuracy_by_scale", many(3)),
+    "losses by scale": ("loss_by_scale", many_losses(3)),
     "scores": ("accuracy_by_drop_rate", SCORES),
     "one task": ("accuracy_by_drop_rate", many_tasks(1)),
     "five tasks": ("accuracy_by_drop_rate", many_tasks(5, near=True)),

@@ -11,16 +11,17 @@ import pytest
 import yaml
 
 from deltaedit import config as configuration
-from deltaedit import figures, published, results, study, transfer
+from deltaedit import figures, published, quadrature, results, study, transfer
 from deltaedit.errors import UserError
-from deltaedit.figures import _onto, _style, accuracy_by_scale, transfer_efficiency
+from deltaedit.figures import _onto, _style, accuracy_by_scale, loss_by_scale, transfer_efficiency
 
 from ..project import ROOT
-from .figure_tables import check_text
+from .figure_tables import check_text, texts
 from .param_delta_tables import (
     BASE,
     CARRIED,
     LLAMA,
+    LOST,
     NEW,
     POST,
     as_llama,
@@ -313,9 +314,66 @@ def test_several_pairs_are_named_above_their_tasks():
     assert titles[3] == "αΔ old2 on new\nsums"
 
 
+# --- the loss along the scale ---------------------------------------------------------------------
+
+
+def along_loss(table=LOST):
+    return loss_by_scale.select(table, loss_by_scale.Params())
+
+
+def test_losses_along_alpha_stand_beside_the_levels():
+    drawn = along_loss().set_index("what")
+    assert drawn.loc["measured", ["alpha", "value"]].to_numpy().tolist() == [
+        [0.5, 3.0],
+        [1.0, 1.25],
+        [1.5, 1.5],
+    ]
+    assert drawn.loc["left", "value"].tolist() == [2.0, 1.125, -1.0]
+    assert drawn.loc[["base'", "post", "post'"], "value"].tolist() == [4.0, 1.0, 0.5]
+    assert drawn.loc[["base'", "post", "post'"], "alpha"].isna().all()
+    assert set(drawn["pair"]) == {"old"}
+    assert set(drawn["onto"]) == {"new"}
+
+
+def test_a_loss_is_measured_once_whatever_the_quadratures():
+    several = together(LOST, LOST.assign(quadrature="right", slope=2 * LOST["slope"]))
+    drawn = along_loss(several)
+    assert (drawn["what"] == "measured").sum() == 3
+    pd.testing.assert_frame_equal(
+        drawn[drawn["what"] != "right"].reset_index(drop=True), along_loss()
+    )
+    assert drawn.loc[drawn["what"] == "right", "value"].tolist() == [3.0, 1.25, -3.0]
+
+
+def test_the_least_loss_has_a_ring_and_each_quadrature_its_marks():
+    figure = make("loss_by_scale", LOST)
+    (axes,) = figure.axes
+    (ring,) = [line for line in axes.lines if line.get_markersize() == 8]
+    assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (1, 1.25)
+    assert axes.get_yscale() == "log"
+    assert texts(figure) == ["measured", "left", "base'", "post", "post'"]
+
+
+def test_every_quadrature_has_a_look_of_its_own():
+    rules = list(quadrature.RULES)
+    looks = loss_by_scale._looks(rules)
+    assert list(looks) == rules
+    assert len({look["color"] for look in looks.values()}) == len(rules)
+    assert len({look["marker"] for look in looks.values()}) == len(rules)
+
+
 # --- layout ---------------------------------------------------------------------------------------
 
 LONG = [f"a_task_with_a_long_name_{i}" for i in range(8)]
+
+
+def many_losses(pairs):
+    """Make the losses of several pairs with long names, by two quadratures."""
+    found = []
+    for i in range(pairs):
+        names = {"old": f"an_old_pair_with_a_long_name_{i}", "new": f"a_new_pair_with_a_name_{i}"}
+        found += [LOST.replace(names), LOST.replace({**names, "left": "gauss_legendre"})]
+    return together(*found)
 
 
 def many(pairs):
@@ -367,6 +425,21 @@ def test_a_figure_reads_the_ends_of_the_pair_that_takes_the_delta(config, tmp_pa
             "results/demo_lm/eval/carry/all/demo.json",
             "results/demo_dpo/eval/ends/all/demo.json",
         ]
+
+
+def test_a_loss_along_the_scale_is_that_of_the_ends_of_that_pair_too(config, tmp_path):
+    config["runs"][-1] |= {"losses": ["demo_math"]}
+    spec = {"kind": "loss_by_scale", "pair": "demo_lm", "sweeps": ["carry"], "loss": "demo_math"}
+    config["figures"] = {"loss": spec}
+    check(config, tmp_path)
+    assert study.drawn(config, spec, loss_by_scale.MEASURES) == [
+        "results/demo_lm/loss/ends/all/demo_math.parquet",
+        "results/demo_lm/loss/carry/all/demo_math.parquet",
+        "results/demo_dpo/loss/ends/all/demo_math.parquet",
+    ]
+    spec["sweeps"] = ["low_rank"]
+    with pytest.raises(configuration.ConfigError, match="no sweep of it is put onto another base"):
+        check(config, tmp_path)
 
 
 def test_the_pair_that_takes_the_delta_may_be_named_too(config, tmp_path):

@@ -28,6 +28,7 @@ from deltaedit.errors import UserError
 from deltaedit.sweeps import Variant
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+PLURALS = {"suite": "suites", "loss": "losses"}
 
 
 class ConfigError(UserError):
@@ -334,7 +335,7 @@ def _check_drawing(
             raise ValueError(f"{place}: {key!r} does not belong to {spec['kind']}")
     if compares:
         _known(f"{place}.comparison", "comparison", spec["comparison"], config["comparisons"])
-    for measure in ("suite", "loss"):
+    for measure in PLURALS:
         if measure in module.MEASURES:
             with_place(f"{place}.{measure}", study.in_step, spec, measure)
             _check_drawn(place, spec, measure, config, "onto" in module.MEASURES)
@@ -347,7 +348,9 @@ def _check_drawing(
     if "onto" in module.MEASURES and not any(
         "onto" in config["sweeps"][sweep]
         for panel in study.panels(spec)
-        for sweep in study.drawn_sweeps(config, spec, panel["pair"], "suites", panel["suite"])
+        for measure, plural in PLURALS.items()
+        if measure in panel
+        for sweep in study.drawn_sweeps(config, spec, panel["pair"], plural, panel[measure])
     ):
         raise ValueError(f"{place}: no sweep of it is put onto another base; give one onto: PAIR")
 
@@ -359,7 +362,7 @@ def _check_drawn(
 
     With `ends_too` a pair may have no sweep of the figure: its base and post alone are drawn.
     """
-    plural = {"suite": "suites", "loss": "losses"}[measure]
+    plural = PLURALS[measure]
     for sweep in figure.get("sweeps", []):
         _known(f"{place}.sweeps", "sweep", sweep, config["sweeps"])
     drawn = set()

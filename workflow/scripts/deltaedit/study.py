@@ -251,22 +251,23 @@ def drawn(config: Config, spec: Mapping[str, Any], measures: Iterable[str]) -> l
     found: list[str] = []
     for panel in panels(spec):
         pair = panel["pair"]
-        if "suite" in panel:
-            chosen = drawn_sweeps(config, spec, pair, "suites", panel["suite"])
-            run = {"pair": pair, "sweeps": chosen, "suites": [panel["suite"]], "losses": []}
-            found += scores({**config, "runs": [run]})
-            if "size" in measures:
-                found += sizes({**config, "runs": [run]})
-            if "onto" in measures:
-                met = {"sweeps": [], "suites": [panel["suite"]], "losses": []}
-                runs = [{"pair": other, **met} for other in _met(config, pair, chosen)]
-                found += scores({**config, "runs": runs})
-        if "loss" in panel:
-            chosen = drawn_sweeps(config, spec, pair, "losses", panel["loss"])
-            run = {"pair": pair, "sweeps": chosen, "suites": [], "losses": [panel["loss"]]}
-            found += slopes({**config, "runs": [run]})
-            if "curvature" in measures:
-                found.append(f"results/{pair}/curvature/{panel['loss']}.json")
+        for measure, plural, files in (
+            ("suite", "suites", scores),
+            ("loss", "losses", slopes),
+        ):
+            if measure not in panel:
+                continue
+            chosen = drawn_sweeps(config, spec, pair, plural, panel[measure])
+            own = {"pair": pair, "sweeps": chosen}
+            others = _met(config, pair, chosen) if "onto" in measures else []
+            runs = [own, *({"pair": other, "sweeps": []} for other in others)]
+            nothing = {"suites": [], "losses": []}
+            runs = [{**run, **nothing, plural: [panel[measure]]} for run in runs]
+            found += files({**config, "runs": runs})
+            if measure == "suite" and "size" in measures:
+                found += sizes({**config, "runs": runs[:1]})
+        if "curvature" in measures:
+            found.append(f"results/{pair}/curvature/{panel['loss']}.json")
     return _unique(found)
 
 

@@ -4,9 +4,10 @@ A figure module defines
 
 - `MEASURES`, what it draws: "suite" (scores, a row per variant and task), "loss" (slopes, a row
   per variant, quadrature, node and tensor), with a suite also "size" (bytes, a row per variant and
-  form) and "onto" (scores of both ends of the pairs whose base takes a delta or whose delta is
-  added), with a loss also "curvature" (a row per pair), all as rows of one table; or "comparison"
-  (a row per layer, group and couple of pairs, see `deltaedit.geometry`), alone and of no one pair;
+  form), with either also "onto" (both ends of the pairs whose base takes a delta or whose delta
+  is added), with a loss also "curvature" (a row per pair), all as rows of one table; or
+  "comparison" (a row per layer, group and couple of pairs, see `deltaedit.geometry`), alone and of
+  no one pair;
 - `Params`, a frozen keyword-only dataclass of its options, perhaps without any;
 - `CAPTION`, what is drawn and what to compare, true whatever the data;
 - `select(table, params)`, the numbers that are drawn as a tidy table, which becomes the figure's

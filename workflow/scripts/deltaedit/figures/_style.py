@@ -155,9 +155,13 @@ def name_panel(axes: Axes, name: str, **more: Any) -> None:
 def name_task(axes: Axes, task: str, metric: str, how: str) -> None:
     """Name a panel's task and, below, its metric with the filter if there is one."""
     name_panel(axes, task, pad=13)
-    score = metric if how == "none" else f"{metric}, {how}"
+    note_above(axes, metric if how == "none" else f"{metric}, {how}")
+
+
+def note_above(axes: Axes, text: str) -> None:
+    """Write a small line between a panel and its name, which needs a `pad` of 13 points."""
     edge = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate(score, (0, 1), (0, 4), **edge, color=MUTED, fontsize=7)
+    axes.annotate(text, (0, 1), (0, 4), **edge, color=MUTED, fontsize=7)
 
 
 def scale_color(dropped_scale: float) -> str:

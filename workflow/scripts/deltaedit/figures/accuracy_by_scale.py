@@ -3,7 +3,6 @@
 Figures 6, 9 and 10 of Cao et al. 2025, ParamDelta.
 """
 
-import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from deltaedit.errors import UserError
 from deltaedit.figures import _onto, _style
 from deltaedit.figures._rows import groups
 
@@ -26,11 +24,7 @@ CAPTION = (
     "flat around one, where its best alpha stands, and how much of the way to post' it goes."
 )
 SUM = "sum"
-# Each level with the line it is drawn in.
-LEVELS = {"base'": (":", "#6e6e6e"), "post": ("--", "#e08214"), "post'": ("-.", "#17803d")}
-ENDS = {"base'": ("base", "onto"), "post": ("post", "pair"), "post'": ("post", "onto")}
 LEAST = 15  # points that an axis spans, so that noise does not fill it
-LOOK = {"color": "#1f5f8b", "marker": "o", **_style.EDGE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +47,11 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     Raises:
         UserError: no such variant with one delta, or variants that edit other tensors.
     """
-    sums = _onto.sums(table)
-    sums = sums[sums["deltas"] == "[]"]
-    if sums.empty:
-        raise UserError("nothing to draw: no variant that puts one delta alone onto another base")
-    sums = sums.assign(
-        what=SUM, alpha=[_onto.weights_of(text)[0] for text in sums["weights"]]
-    ).sort_values("alpha", kind="stable")
+    sums = _onto.alone(_onto.sums(table)).assign(what=SUM).sort_values("alpha", kind="stable")
     keys = ["pair", "onto", *_onto.TASK]
     places = sums[keys].drop_duplicates()
     rows = [sums]
-    for what, (end, of) in ENDS.items():
+    for what, (end, of) in _onto.ENDS.items():
         scores = _onto.end(table, end).rename(columns={"pair": of})
         rows.append(places.merge(scores, on=[of, *_onto.TASK]).assign(what=what))
     drawn = pd.concat(rows, ignore_index=True)
@@ -87,13 +75,8 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     drawn = drawn.replace([np.inf, -np.inf], np.nan)
     panels = list(groups(drawn, ["pair", "onto", *_onto.TASK]))
     met = drawn[["pair", "onto"]].drop_duplicates()
-    is_met = [what in set(drawn["what"]) for what in LEVELS]
-    handles = [Line2D([], [], label="base' + αΔ", **LOOK)]
-    handles += [
-        Line2D([], [], color=color, linestyle=line, label=what)
-        for (what, (line, color)), known in zip(LEVELS.items(), is_met, strict=True)
-        if known
-    ]
+    handles = [Line2D([], [], label="base' + αΔ", **_onto.LOOK)]
+    handles += _onto.level_handles(set(drawn["what"]))
     with _style.style():
         figure, grid, columns = _style.panels(len(panels), 2.1, handles)
         for place, (axes, (key, rows)) in enumerate(zip(grid, panels, strict=True)):
@@ -102,7 +85,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             _style.name_task(axes, task, metric, how)
             if len(met) > 1:
                 title = axes.get_title(loc="left")
-                name = textwrap.fill(f"αΔ {pair} on {onto}", 26)
+                name = _onto.title(pair, onto)
                 axes.set_title(f"{name}\n{title}", loc="left", pad=13, fontweight="bold")
             axes.set_xlabel(r"$\alpha$")
             unit = rows["unit"].iloc[0]
@@ -112,16 +95,12 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
 
 
 def _draw_task(axes: Axes, rows: pd.DataFrame) -> None:
-    for what, (line, color) in LEVELS.items():
-        for height in rows.loc[rows["what"] == what, "score"].dropna():
-            axes.axhline(height, color=color, linestyle=line, linewidth=1, zorder=1.9)
+    _onto.draw_levels(axes, rows, "score")
     axes.axvline(1, color=_style.MUTED, linewidth=0.6)
     curve = rows[rows["what"] == SUM]
-    axes.errorbar(curve["alpha"], curve["score"], curve["stderr"].fillna(0), elinewidth=0.8, **LOOK)
-    if curve["score"].notna().any():
-        best = curve.loc[curve["score"].idxmax()]
-        ring = {"markersize": 8, "markerfacecolor": "none", "markeredgewidth": 0.9, "marker": "o"}
-        axes.plot(best["alpha"], best["score"], color=LOOK["color"], **ring)
+    look = {"elinewidth": 0.8, **_onto.LOOK}
+    axes.errorbar(curve["alpha"], curve["score"], curve["stderr"].fillna(0), **look)
+    _onto.ring(axes, curve, "score", least=False)
     axes.margins(y=0.08)
     low, high = axes.get_ylim()
     if rows["unit"].iloc[0] == "%" and (missing := LEAST - (high - low)) > 0:
