@@ -57,7 +57,7 @@ def evaluate(tiny_pair, tmp_path, monkeypatch, calls):
         edit = {"method": None, "seed": None, "tensors": None}
         variants = [{"name": end, "folder": f"{folders[end]}", **edit}]
         kept = tmp_path / kept
-        return script["evaluate_variants"](variants, KEYS, suite, seed, kept, made_with)
+        return script["evaluate_variants"](variants, KEYS, suite, {}, seed, kept, made_with)
 
     return run
 

@@ -1,20 +1,19 @@
 """A judge is asked as told, patiently, and its yes or no is understood; a local server replies."""
 
 import json
-import os
-import subprocess
-import sys
+import math
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
+import yaml
 
-from deltaedit import judge
+from deltaedit import config as configuration
+from deltaedit import evaluation, memo, models, results
 from deltaedit.errors import UserError
 from deltaedit.judge import Judge, is_right, parse
 
-SCRIPT = Path(judge.__file__).parents[1] / "judge_answers.py"
+from ..project import ROOT
 
 
 def reply(text):
@@ -168,50 +167,108 @@ def test_a_url_is_one_of_the_web(url):
         Judge(url=url, model="m")
 
 
-# --- the script -----------------------------------------------------------------------------------
+# --- in an evaluation -----------------------------------------------------------------------------
+
+ABOUT = {"document": str(ROOT / "workflow/tasks/dr_fantasy/document.txt"), "key_variable": ""}
+TASK = {"metric": "judged", "filter": "none", "num_fewshot": 0}
 
 
-def sample(question, response):
-    return json.dumps({"doc": {"question": question}, "filtered_resps": [response]}) + "\n"
+def suite_of(name, url, model="m"):
+    spec = {**TASK, "judge": {"url": url, "model": model, **ABOUT}}
+    return {"tasks": {name: spec}, "batch_size": 4, "dtype": "float32", "limit": 4}
 
 
-def run(*arguments):
-    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+@pytest.fixture
+def evaluate(tiny_pair, tmp_path):
+    """Return a function that has answers of a tiny model judged, and keeps what it measured."""
+    folder, keep = tiny_pair()[1], memo.keeper(tmp_path / "kept", {})
+
+    def run(*args):
+        suite = suite_of(*args)
+        manager = evaluation.task_manager(list(suite["tasks"]))
+        return evaluation.evaluate(folder, suite, manager, 0, keep)
+
+    return run
 
 
-def test_the_script_judges_each_sample_and_says_the_share(endpoint, tmp_path):
-    def by_answer(body):
+def test_a_judged_task_scores_the_share_that_is_right_and_keeps_the_answers(endpoint, evaluate):
+    endpoint.replies = [reply("yes"), reply("no"), reply("hm"), reply("yes")]
+    (row,) = evaluate("dr_fantasy", endpoint.url)
+    assert (row["metric"], row["value"], row["count"]) == ("judged", 0.5, 4)
+    assert row["stderr"] == pytest.approx(math.sqrt(0.25 / 3))
+    assert [one["is_right"] for one in row["answers"]] == [True, False, None, True]
+    for one, (_, _, body) in zip(row["answers"], endpoint.seen, strict=True):
         said = body["messages"][1]["content"]
-        assert "His real name was Elliot Thompson" in said, "the document is the task's"
-        verdict = "yes" if "Answer: Elliot" in said else "no" if "Answer: Bob" in said else "hm"
-        return reply(verdict)[1]
-
-    endpoint.replies = [(200, by_answer)]
-    (tmp_path / "samples.jsonl").write_text(
-        sample("Who?", "Elliot Thompson") + sample("Who?", "Bob") + sample("Who?", "Eve")
-        + sample("Who?", "Elliot, I guess")
-    )  # fmt: skip
-    files = tmp_path / "samples.jsonl", tmp_path / "judged.jsonl"
-    done = run(*files, "--url", endpoint.url, "--model", "m")
-    assert done.returncode == 0, done.stderr
-    said = "50.0 ± 28.9 % of 4 responses are right, of which 1 without a verdict count as wrong"
-    assert done.stdout == f"{said}\n"
-    rows = [json.loads(line) for line in files[1].read_text().splitlines()]
-    assert [row["is_right"] for row in rows] == [True, False, None, True]
-    assert rows[0] == {
-        "question": "Who?", "response": "Elliot Thompson", "is_right": True, "judge": "m",
-    }  # fmt: skip
+        assert "His real name was Elliot Thompson" in said, "the document is before the judge"
+        assert f"Question: {one['question']}\n\nAnswer: {one['answer'].strip()}\n" in said
 
 
-def test_the_script_fails_in_one_line_and_leaves_nothing(endpoint, tmp_path):
+def test_another_judge_judges_the_same_answers_and_none_twice(endpoint, evaluate, monkeypatch):
+    first = evaluate("dr_fantasy", endpoint.url)
+    monkeypatch.setattr(models, "load_causal_lm", None)  # nothing is generated again
+    assert evaluate("dr_fantasy", endpoint.url) == first
+    assert evaluate("dr_fantasy", "http://127.0.0.1:9/v1") == first, "the judge has moved"
+    assert len(endpoint.seen) == 4
+    endpoint.replies = [reply("no")]
+    (row,) = evaluate("dr_fantasy", endpoint.url, "another")
+    assert row["value"] == 0
+    assert len(endpoint.seen) == 8
+
+
+def test_answers_outlive_a_judge_that_does_not_answer(endpoint, evaluate, monkeypatch):
     endpoint.replies = [(403, "go away")]
-    (tmp_path / "samples.jsonl").write_text(sample("Who?", "Bob"))
-    files = tmp_path / "samples.jsonl", tmp_path / "judged.jsonl"
-    done = run(*files, "--url", endpoint.url, "--model", "m")
-    assert done.returncode == 1
-    assert done.stderr == f"error: {endpoint.url}: status 403: go away\n"
-    assert not files[1].exists()
-    (tmp_path / "samples.jsonl").write_text("")
-    assert "no samples of dr_fantasy" in run(*files, "--url", endpoint.url, "--model", "m").stderr
+    with pytest.raises(UserError, match=r"status 403: go away$"):
+        evaluate("dr_fantasy", endpoint.url)
+    endpoint.replies = [reply("yes")]
+    monkeypatch.setattr(models, "load_causal_lm", None)
+    (row,) = evaluate("dr_fantasy", endpoint.url)
+    assert row["value"] == 1
+
+
+def test_a_task_without_questions_is_not_judged(endpoint, evaluate):
+    with pytest.raises(UserError, match="'demo_code' has no answers to judge by the filter 'none'"):
+        evaluate("demo_code", endpoint.url)
+
+
+def test_a_table_of_scores_holds_no_answers(tmp_path):
+    row = {"pair": "p", "task": "t", "value": 1.0, "stderr": 0.0, "answers": [{"question": "?"}]}
+    text = json.dumps({"rows": [row], "provenance": {"base": {}, "post": {}}})
+    (tmp_path / "a.json").write_text(text)
+    for table in (results.read_scores([tmp_path / "a.json"]), results.read([tmp_path / "a.json"])):
+        assert "answers" not in table
+
+
+# --- in a config ----------------------------------------------------------------------------------
+
+
+def check(tmp_path, task, **judge):
+    """Check a study whose suite has `task`, judged by one with these options."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    document = "workflow/tasks/dr_fantasy/document.txt"
+    config["judges"] = {"big": {"url": "http://h/v1", "model": "m", "document": document} | judge}
+    config["suites"]["known"] = {"tasks": {"dr_fantasy": task}, "batch_size": 1}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    configuration.check(config, [tmp_path / "study.yaml"], ROOT)
+
+
+def test_a_config_names_the_judge_of_a_task(tmp_path):
+    check(tmp_path, {"metric": "judged", "judge": "big"})
+    check(tmp_path, {"metric": "fuzzy"})
+
+
+@pytest.mark.parametrize(
+    ("task", "judge", "message"),
+    [
+        ({"metric": "judged", "judge": "bag"}, {}, "judge: unknown judge 'bag'. Did you mean 'big"),
+        ({"metric": "judged"}, {}, "the metric 'judged' and a judge belong together; give both"),
+        ({"metric": "fuzzy", "judge": "big"}, {}, "the metric 'judged' and a judge belong togeth"),
+        ({"metric": "fuzzy"}, {"url": "h:80"}, "judges.big.url: got 'h:80', must be an endpoint"),
+        ({"metric": "fuzzy"}, {"document": "x"}, "judges.big.document: no file 'x' in "),
+        ({"metric": "fuzzy"}, {"key": "secret"}, "judges.big: unknown key 'key'"),
+    ],
+)
+def test_a_wrong_judge_is_refused_in_one_line(tmp_path, task, judge, message):
+    with pytest.raises(configuration.ConfigError) as error:
+        check(tmp_path, task, **judge)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

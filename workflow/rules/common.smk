@@ -267,6 +267,27 @@ def task_files(wildcards):
     return [os.path.relpath(file) for file in tasks.files(names)]
 
 
+def task_judges(wildcards):
+    """The language models that judge answers to tasks of a suite, each with its document."""
+    suite = config["suites"][wildcards.suite]
+    names = {name: spec["judge"] for name, spec in suite["tasks"].items() if "judge" in spec}
+    judges = {task: config["judges"][name] for task, name in names.items()}
+    return {
+        task: {
+            **judge,
+            "document": os.path.relpath(
+                configuration.data_file(judge["document"], PROJECT)
+            ),
+        }
+        for task, judge in judges.items()
+    }
+
+
+def judged_documents(wildcards):
+    """The texts that answers to tasks of a suite are judged by."""
+    return sorted({judge["document"] for judge in task_judges(wildcards).values()})
+
+
 def loss_inputs(wildcards):
     """The data of a loss: a file, or a task's prepared images and the head that they need."""
     loss = config["losses"][wildcards.loss]

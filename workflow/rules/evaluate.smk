@@ -4,6 +4,7 @@ rule evaluate_variants:
         post="resources/models/{pair}/post",
         checkpoints=checkpoints,
         tasks=task_files,
+        documents=judged_documents,
     output:
         scores="results/{pair}/eval/{sweep}/{slice}/{suite}.json",
     log:
@@ -22,6 +23,7 @@ rule evaluate_variants:
     params:
         variants=variants,
         suite=lookup(dpath="suites/{suite}", within=config),
+        judges=task_judges,
         kept="results/{pair}/kept",
         seed=config["seed"],
         code=code("evaluate_variants.py"),

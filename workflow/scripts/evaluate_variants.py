@@ -15,6 +15,7 @@ def evaluate_variants(
     variants: list[dict[str, Any]],
     keys: dict[str, str],
     suite: Mapping[str, Any],
+    judges: Mapping[str, Any],
     seed: int,
     kept: str,
     made_with: Mapping[str, Any],
@@ -25,6 +26,8 @@ def evaluate_variants(
         name: {**spec, "content": digest.of_files(tasks.files([name]))}
         for name, spec in suite["tasks"].items()
     }
+    for name, judge in judges.items():
+        specs[name]["judge"] = judge
     suite = {**suite, "tasks": specs}
     one = partial(evaluation.evaluate, suite=suite, manager=manager, seed=seed)
     return slices.measure(variants, keys, "evaluate", kept, made_with, one)
@@ -40,12 +43,14 @@ if __name__ == "__main__":
         "lm_eval",
         device=models.DEVICE,
         suite=dict(params.suite),
+        judges=params.judges,
         seed=params.seed,
     )
     rows = evaluate_variants(
         params.variants,
         dict(snakemake.wildcards),
         dict(params.suite),
+        params.judges,
         params.seed,
         params.kept,
         {

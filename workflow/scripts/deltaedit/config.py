@@ -16,6 +16,7 @@ from deltaedit import (
     formats,
     image_study,
     image_tasks,
+    judge,
     losses,
     quadrature,
     registry,
@@ -148,6 +149,10 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         _check_sources(place, sweep, slices, config)
     for name, suite in config["suites"].items():
         _check_suite(f"suites.{name}.tasks", suite["tasks"])
+        for task, spec in suite["tasks"].items():
+            _check_judge(f"suites.{name}.tasks.{task}", spec, config["judges"])
+    for name, spec in config["judges"].items():
+        with_place(f"judges.{name}.document", data_file, spec["document"], root)
     for name, loss in config["losses"].items():
         place = f"losses.{name}"
         with_place(place, losses.parse, loss["kind"], loss["options"])
@@ -266,6 +271,16 @@ def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]]) -> None:
         else:
             split = image_tasks.load(task).split
             with_place(f"{place}.{task}", image_study.images, task, split, spec["revision"])
+
+
+def _check_judge(place: str, spec: Mapping[str, Any], judges: Mapping[str, Any]) -> None:
+    """Check that a task has a judge if it is judged, and none else."""
+    if "judge" in spec:
+        _known(f"{place}.judge", "judge", spec["judge"], judges)
+    if (spec["metric"] == judge.METRIC) is not ("judge" in spec):
+        raise ValueError(
+            f"{place}: the metric {judge.METRIC!r} and a judge belong together; give both or none"
+        )
 
 
 def _check_data(place: str, loss: Mapping[str, Any], root: Path) -> None:

@@ -2,16 +2,18 @@
 
 As in section 4.4 of Cao et al. 2025, ParamDelta: the judge (theirs is Llama-3.1-70B-Instruct) has
 the entire document before it. Their prompt is not published; this one is ours. The judge is any
-endpoint that speaks OpenAI's chat protocol.
+endpoint that speaks OpenAI's chat protocol. A task of a suite is judged so with `metric: judged`.
 """
 
 import http.client
 import json
+import math
 import os
 import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ SYSTEM = (
     "contradict the document. An answer that says it does not know is wrong. Reply with one word, "
     "yes if the answer is right and no if it is wrong."
 )
+METRIC = "judged"
 PASSING = (408, 429, 500, 502, 503, 504)  # statuses that another try may not meet
 LONGEST_WAIT = 60.0  # seconds
 
@@ -43,6 +46,27 @@ class Judge:
             raise UserError(f"url must begin with http:// or https://, got {self.url!r}")
         if self.tries < 1:
             raise UserError(f"tries must be 1 or more, got {self.tries}")
+
+
+def judge_all(
+    judge: Judge, document: str, answers: Sequence[Mapping[str, str]]
+) -> list[dict[str, Any]]:
+    """Return questions and answers, each with `is_right`, the judge's verdict (None without one).
+
+    Raises:
+        UserError: see `is_right`.
+    """
+    return [
+        {**one, "is_right": is_right(judge, document, one["question"], one["answer"])}
+        for one in answers
+    ]
+
+
+def score(judged: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """Return the share of right answers and its standard error; without a verdict one is wrong."""
+    count = len(judged)
+    share = sum(one["is_right"] is True for one in judged) / count
+    return share, math.sqrt(share * (1 - share) / max(count - 1, 1))
 
 
 def is_right(judge: Judge, document: str, question: str, answer: str) -> bool | None:

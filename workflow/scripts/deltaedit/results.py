@@ -124,8 +124,13 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def read_scores(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read evaluation files: one row per variant and task."""
-    rows = [row for path in paths for row in json.loads(Path(path).read_text())["rows"]]
+    rows = [row for path in paths for row in _measured(json.loads(Path(path).read_text()))]
     return _typed(pd.DataFrame(rows))
+
+
+def _measured(file: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a file's rows without the answers that a judge has judged."""
+    return [{key: row[key] for key in row if key != "answers"} for row in file["rows"]]
 
 
 def read_slopes(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -153,7 +158,7 @@ def _rows(file: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "rows" not in file:
         return [{key: file[key] for key in ("pair", "loss", "curvature")}]
     ends = {f"{end}_repo": file["provenance"][end].get("repo") for end in ("base", "post")}
-    return [{**row, **ends} for row in file["rows"]]
+    return [{**row, **ends} for row in _measured(file)]
 
 
 def read_curvatures(paths: Iterable[str | Path]) -> dict[tuple[str, str], float]:

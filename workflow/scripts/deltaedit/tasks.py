@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from deltaedit import registry
+from deltaedit import judge, registry
 
 SHIPPED = Path(__file__).parents[2] / "tasks"  # workflow/tasks, each task in {name}.yaml
 
@@ -43,7 +43,7 @@ def check(name: str, task: Mapping[str, Any]) -> None:
         return
     spec = yaml.load(path.read_text(), Loader=_Plain)
     metrics = [entry["metric"] for entry in spec["metric_list"]]
-    if task["metric"] not in metrics:
+    if task["metric"] not in [*metrics, judge.METRIC]:
         raise ValueError(registry.unknown("metric", task["metric"], metrics))
     filters = [entry["name"] for entry in spec.get("filter_list", [{"name": "none"}])]
     if task["filter"] not in filters:
