@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from deltaedit.demo import language, train_language
 
+from .endpoint import Endpoint
 from .project import Project, copy_project
 
 
@@ -123,3 +124,11 @@ def make_project(tmp_path_factory):
 def fresh(tmp_path) -> Project:
     """A copy of the project in which nothing has run."""
     return copy_project(tmp_path)
+
+
+@pytest.fixture
+def endpoint():
+    found = Endpoint()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()

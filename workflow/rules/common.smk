@@ -270,7 +270,9 @@ def task_files(wildcards):
 def task_judges(wildcards):
     """The language models that judge answers to tasks of a suite, each with its document."""
     suite = config["suites"][wildcards.suite]
-    names = {name: spec["judge"] for name, spec in suite["tasks"].items() if "judge" in spec}
+    names = {
+        name: spec["judge"] for name, spec in suite["tasks"].items() if "judge" in spec
+    }
     judges = {task: config["judges"][name] for task, name in names.items()}
     return {
         task: {
