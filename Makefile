@@ -1,7 +1,7 @@
 # make demo        make the environment, run the default config, end with results/report.html
 # make test        make the environment, run the checks (CI runs them and test-slurm)
 # make test-slurm  run the workflow on a Slurm that it starts, and installs if root on Debian
-# make readme      bring README.md and docs/ up to date with the last demo
+# make readme      bring README.md and docs/ up to date with the demos, of which it runs what is missing
 # make format      put sources into the form that `make test` checks
 #
 # PYTHON chooses the interpreter (3.11 or newer), CORES how many cores the workflow may use, and
@@ -47,6 +47,8 @@ test-slurm: $(ENV)/tests
 	$(BIN)/python -m pytest -n 4 --dist loadfile --durations 10 tests/slurm
 
 readme: demo
+	$(BIN)/snakemake --cores $(CORES) --configfile configs/param-delta-demo.yaml \
+	  --directory studies/param-delta
 	$(BIN)/python docs/update_readme.py
 
 format: $(ENV)/tests

@@ -1,6 +1,7 @@
 """Bring README.md up to date with the last `make demo`: its tables, its figures, its rule graph.
 
-And docs/cluster.md with what jobs ask for.
+And with the last demo of ParamDelta in studies/param-delta, and docs/cluster.md with what jobs
+ask for.
 
 Run by `make readme`. What stands between a pair of markers `<!-- name -->` is replaced.
 """
@@ -22,6 +23,8 @@ from deltaedit.needs import Needs, Size
 LLAMA_8B = Size(stored=16_060_522_496, entries=8_030_261_248, largest=128_256 * 4096)
 FIGURES = ("dare_accuracy", "loss_terms", "approximation", "loss_and_accuracy", "intensity")
 FIGURES += ("size", "vision_accuracy")
+PARAM_DELTA = ROOT / "studies/param-delta/results"
+PARAM_DELTA_FIGURES = ("scale", "loss_along_scale", "efficiency", "cosines")
 ROWS = {  # label -> (pair, sweep, variant)
     "base (pretrained)": ("demo_lm", "ends", "base"),
     "post (post-trained)": ("demo_lm", "ends", "post"),
@@ -131,14 +134,19 @@ def main() -> None:
         ("gaps", gaps(pd.read_csv(tables / "loss_changes.csv"))),
         ("claims", claims(pd.read_csv(tables / "claims.csv"))),
         ("rulegraph", rule_graph()),
+        ("param_delta", (PARAM_DELTA / "tables/scenario_1.md").read_text().strip()),
     ):
         text = replace(text, name, block)
     readme.write_text(text)
     cluster = ROOT / "docs/cluster.md"
     cluster.write_text(replace(cluster.read_text(), "needs", needs_of_8b()))
-    (ROOT / "docs/figures").mkdir(exist_ok=True)
-    for figure in FIGURES:
-        shutil.copy(ROOT / f"results/figures/{figure}.png", ROOT / f"docs/figures/{figure}.png")
+    for results, folder, figures in (
+        (ROOT / "results", ROOT / "docs/figures", FIGURES),
+        (PARAM_DELTA, ROOT / "docs/figures/param-delta", PARAM_DELTA_FIGURES),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        for figure in figures:
+            shutil.copy(results / f"figures/{figure}.png", folder)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,25 @@ def test_the_best_scale_is_near_one_and_its_neighbours_keep_most(accuracy):
     assert along[0.0] == base
 
 
+def test_the_loss_is_least_near_one_and_the_sum_follows_it(param_delta):
+    drawn = pd.read_csv(param_delta.folder / "results/figures/loss_along_scale.csv")
+    along = drawn.pivot_table(index="alpha", columns="what", values="value")
+    assert along["measured"].idxmin() in (0.75, 1.0, 1.25)
+    assert along["left"].idxmin() in (0.75, 1.0, 1.25)
+    gap = (along["gauss_legendre"] - along["measured"]).abs() / along["measured"]
+    assert gap.max() < 0.1
+    levels = drawn[drawn["alpha"].isna()].set_index("what")["value"]
+    assert set(levels.index) == {"base'", "post", "post'"}
+    assert levels["base'"] == pytest.approx(along.loc[0.0, "measured"], rel=1e-6)
+
+
+def test_the_readme_shows_the_table_of_scenario_1(param_delta, block):
+    table = (param_delta.folder / "results/tables/scenario_1.md").read_text().strip()
+    shown, made = (text.splitlines() for text in (block("param_delta"), table))
+    assert shown[:2] == made[:2]
+    assert [row.split("|")[1] for row in shown] == [row.split("|")[1] for row in made]
+
+
 def test_results_say_how_the_new_base_was_made(param_delta):
     file = param_delta.folder / "results/demo_continued/eval/ends/all/demo.json"
     base = json.loads(file.read_text())["provenance"]["base"]
