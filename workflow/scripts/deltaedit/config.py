@@ -54,6 +54,8 @@ def check(
         for file in files:
             _refuse_repeated_keys(file)
         _check_grammar(config)
+        for suite in config["suites"].values():
+            suite["limit"] = suite["limit"] or config["limit"]
         if whole:
             _check_references(config, root)
     except ValueError as error:
@@ -147,6 +149,7 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         _check_sources(place, sweep, slices, config)
     for name, suite in config["suites"].items():
         _check_suite(f"suites.{name}.tasks", suite["tasks"])
+        _check_backend(f"suites.{name}", suite)
     for name, loss in config["losses"].items():
         place = f"losses.{name}"
         with_place(place, losses.parse, loss["kind"], loss["options"])
@@ -265,6 +268,15 @@ def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]]) -> None:
         else:
             split = image_tasks.load(task).split
             with_place(f"{place}.{task}", image_study.images, task, split, spec["revision"])
+
+
+def _check_backend(place: str, suite: Mapping[str, Any]) -> None:
+    """Check that a suite of images asks for nothing that is lm-eval's."""
+    for key, only in (("backend", "hf"), ("chat_template", False)):
+        if _of(suite) == "images" and suite[key] != only:
+            raise ValueError(f"{place}.{key}: got {suite[key]!r}, but a suite of images has none")
+    if _of(suite) == "images" and suite["batch_size"] == "auto":
+        raise ValueError(f"{place}.batch_size: must be a whole number in a suite of images")
 
 
 def _check_data(place: str, loss: Mapping[str, Any], root: Path) -> None:
