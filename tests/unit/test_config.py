@@ -134,6 +134,18 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "pairs.demo_lm.base: no folder 'nowhere'",
         ),
         (
+            ("suites", "demo", "batch_size"),
+            "large",
+            "suites.demo.batch_size: got 'large', must be a whole number of requests, or auto",
+        ),
+        (("suites", "demo", "batch_size"), 0, "suites.demo.batch_size: got 0, must be a whole"),
+        (
+            ("suites", "demo", "backend"),
+            "vlm",
+            "suites.demo.backend: unknown value 'vlm'. Did you mean 'vllm'? Known: hf, vllm",
+        ),
+        (("limit",), 0, "limit: got 0, must be null, or a whole number of documents per task"),
+        (
             ("suites", "demo", "tasks"),
             {"demo_maths": {"metric": "acc"}},
             "suites.demo.tasks: unknown task 'demo_maths'. Did you mean 'demo_math'?",
@@ -307,6 +319,23 @@ def test_a_mistake_is_refused_in_one_line(tmp_path, path, value, message):
     assert "\n" not in text
 
 
+def test_one_limit_is_that_of_all_suites_that_state_none(tmp_path):
+    config = changed(("limit",), 16)
+    config["suites"]["digits"]["limit"] = 4
+    check(config, tmp_path)
+    limits = {name: suite["limit"] for name, suite in config["suites"].items()}
+    assert limits == {name: 4 if name == "digits" else 16 for name in limits}
+    assert len(limits) > 2
+
+
+def test_a_suite_may_leave_its_batch_size_to_lm_eval_and_name_a_backend(tmp_path):
+    config = changed(("suites", "demo", "batch_size"), "auto")
+    config["suites"]["demo"] |= {"backend": "vllm", "chat_template": True}
+    check(config, tmp_path)
+    suite = config["suites"]["demo_preferences"]
+    assert (suite["backend"], suite["chat_template"], suite["limit"]) == ("hf", False, None)
+
+
 def test_a_dataset_of_the_hub_is_data_of_a_loss(tmp_path):
     fields = {"prompt": "question", "answer": "answer"}
     config = changed(("losses", "demo_math", "data"), {**DATASET, "name": "main", "fields": fields})
@@ -401,6 +430,21 @@ def test_data_of_a_loss_may_be_images(tmp_path):
             ("suites", "digits", "tasks", "demo_digits", "num_fewshot"),
             5,
             "suites.digits.tasks.demo_digits: an image task has no num_fewshot and no filter",
+        ),
+        (
+            ("suites", "digits", "chat_template"),
+            True,
+            "suites.digits.chat_template: got True, but a suite of images has none",
+        ),
+        (
+            ("suites", "digits", "backend"),
+            "vllm",
+            "suites.digits.backend: got 'vllm', but a suite of images has none",
+        ),
+        (
+            ("suites", "digits", "batch_size"),
+            "auto",
+            "suites.digits.batch_size: must be a whole number in a suite of images",
         ),
         (
             ("suites", "demo", "tasks", "demo_math", "revision"),

@@ -88,6 +88,8 @@ def test_lm_eval_runs_the_task(tiny_pair):
         "batch_size": 4,
         "dtype": "float32",
         "limit": 2,
+        "backend": "hf",
+        "chat_template": False,
     }
     manager = evaluation.task_manager(["dr_fantasy"])
     (row,) = evaluation.evaluate(tiny_pair()[1], suite, manager, 0)

@@ -1,24 +1,32 @@
 """Tasks are evaluated one by one, and none twice on the same weights."""
 
+import json
 import runpy
+import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import accelerate
 import lm_eval.evaluator
 import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
 
 from deltaedit import evaluation, logs, models, slices, tasks
+from deltaedit.errors import UserError
 
 SCRIPTS = Path(slices.__file__).parents[1]
 MATH = {"metric": "exact_match", "filter": "strict", "num_fewshot": 0}
 TRUTH = {"metric": "acc", "filter": "none", "num_fewshot": 0}
+CHAT = "{% for m in messages %}<{{ m.role }}> {{ m.content }} </> {% endfor %}<assistant> "
 KEYS = {"pair": "tiny", "sweep": "ends", "slice": "all", "suite": "demo"}
 
 
 def suite(**options):
     specs = {"demo_truth": TRUTH, "demo_math": MATH}
-    return {"tasks": specs, "batch_size": 2, "dtype": "float32", "limit": 4} | options
+    usual = {"dtype": "float32", "limit": 4, "backend": "hf", "chat_template": False}
+    return {"tasks": specs, "batch_size": 2, **usual} | options
 
 
 @pytest.fixture
@@ -99,6 +107,7 @@ def test_a_task_more_costs_that_task(evaluate, calls):
         {"suite": suite(batch_size=3)},
         {"suite": suite(limit=5)},
         {"suite": suite(dtype="bfloat16")},
+        {"suite": suite(chat_template=CHAT)},
         {"seed": 1},
         {"end": "base"},
         {"code": "b"},
@@ -148,3 +157,124 @@ def test_a_model_spread_beyond_its_device_scores_the_same(tiny_pair, tmp_path, m
 
     monkeypatch.setattr(models, "load_causal_lm", spread)
     assert evaluation.evaluate(folder, suite(), manager, 0) == wanted
+
+
+def test_what_cut_an_evaluation_short_is_in_its_rows(evaluate):
+    assert [row["limit"] for row in evaluate(suite())] == [4, 4]
+    assert [row["limit"] for row in evaluate(suite(limit=None))] == [None, None]
+
+
+# --- batch sizes ----------------------------------------------------------------------------------
+
+
+def test_a_batch_size_that_lm_eval_chooses_is_in_the_rows(evaluate, monkeypatch):
+    fixed, auto = evaluate(suite(batch_size=64)), evaluate(suite(batch_size="auto"))
+    assert [row["batch_size"] for row in fixed] == [64, 64]
+    assert auto == fixed, "of likelihoods and of generated texts, there is room for as many"
+    call = HFLM._model_call
+
+    def crowded(self, inputs, *args, **named):
+        if len(inputs) > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return call(self, inputs, *args, **named)
+
+    monkeypatch.setattr(HFLM, "_model_call", crowded)
+    rows = evaluate(suite(batch_size="auto"), kept="other")
+    assert all(1 < row["batch_size"] <= 16 for row in rows), "the largest that had room"
+
+
+# --- chat templates -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prompts(monkeypatch):
+    """The contexts that models are asked to go on from, as texts."""
+    seen = []
+    loglikelihood = HFLM.loglikelihood
+
+    def noted(self, requests, *args, **named):
+        seen.extend(request.args[0] for request in requests)
+        return loglikelihood(self, requests, *args, **named)
+
+    monkeypatch.setattr(HFLM, "loglikelihood", noted)
+    return seen
+
+
+def test_prompts_are_turns_of_a_chat_if_there_is_a_template(evaluate, prompts):
+    specs = {"demo_truth": TRUTH | {"num_fewshot": 2}}
+    evaluate(suite(tasks=specs))
+    plain = list(prompts)
+    assert not any("<user>" in text for text in plain)
+    prompts.clear()
+    evaluate(suite(tasks=specs, chat_template=CHAT))
+    assert len(prompts) == len(plain)
+    for text in prompts:
+        assert text.startswith("<user>") and text.endswith("</> <assistant> ")
+        assert (text.count("<user>"), text.count("<assistant>")) == (3, 3), "two examples"
+
+
+def test_the_template_is_that_of_the_tokenizer(tiny_pair, tmp_path):
+    folder = tmp_path / "post"
+    shutil.copytree(tiny_pair()[1], folder)
+    with pytest.raises(UserError, match=f"^{folder}: the tokenizer has no chat template; [^\n]+$"):
+        models.chat_template(folder)
+    (folder / "chat_template.jinja").write_text(CHAT)
+    assert models.chat_template(folder) == CHAT
+
+
+# --- vLLM -----------------------------------------------------------------------------------------
+
+
+def test_without_vllm_its_backend_is_refused_in_one_line():
+    assert evaluation.packages(suite()) == ["torch", "transformers", "lm_eval"]
+    with pytest.raises(
+        UserError, match=r"^[^\n]+ pip install -r envs/requirements-vllm.txt[^\n]+$"
+    ):
+        evaluation.packages(suite(backend="vllm"))
+
+
+@pytest.mark.parametrize(("gpus", "shares"), [(0, 1), (1, 1), (3, 2), (8, 2)])
+def test_vllm_gets_the_folder_and_all_options(tiny_pair, tmp_path, monkeypatch, gpus, shares):
+    """As vLLM needs a GPU, what stands in for lm-eval's model of it answers by transformers."""
+    made, freed = [], []
+    folder = tiny_pair()[1]
+
+    class VLLM(evaluation._Transformers):
+        hf_chat_template = None
+
+        def __init__(self, **options):
+            super().__init__(Path(options["pretrained"]), suite(batch_size=2))
+            made.append(options)
+            engine = SimpleNamespace(shutdown=lambda: freed.append(options["pretrained"]))
+            self._model.llm_engine = SimpleNamespace(engine_core=engine)
+
+        def apply_chat_template(self, *args, **named):
+            assert self.hf_chat_template == self.tokenizer.chat_template == CHAT
+            return super().apply_chat_template(*args, **named)
+
+    monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=VLLM))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("VLLM_WORKER_MULTIPROC_METHOD", raising=False)
+    manager = evaluation.task_manager(["demo_truth"])
+    options = {"backend": "vllm", "batch_size": "auto", "chat_template": CHAT}
+    specs = suite(tasks={"demo_truth": TRUTH, "demo_math": MATH}, **options)
+    rows = evaluation.evaluate(folder, specs, manager, 3)
+    [options] = made
+    assert options == {
+        "pretrained": str(folder),
+        "dtype": "float32",
+        "batch_size": "auto",
+        "seed": 3,
+        "tensor_parallel_size": shares,
+    }
+    assert freed == [str(folder)]
+    assert [row["batch_size"] for row in rows] == [None, None]
+    plain = evaluation.evaluate(folder, suite(chat_template=CHAT), manager, 3)
+    assert [row["value"] for row in rows] == [row["value"] for row in plain]
+    json.dumps(rows)
+
+
+def test_a_process_of_vllm_imports_the_script_without_a_job():
+    assert "evaluate_variants" in runpy.run_path(
+        str(SCRIPTS / "evaluate_variants.py"), {}, run_name="__mp_main__"
+    )

@@ -127,9 +127,12 @@ ABOUT = {"document": str(ROOT / "workflow/tasks/dr_fantasy/document.txt"), "key_
 TASK = {"metric": "judged", "filter": "none", "num_fewshot": 0}
 
 
+PLAIN = {"backend": "hf", "chat_template": False}
+
+
 def suite_of(name, url, model="m"):
     spec = {**TASK, "judge": {"url": url, "model": model, **ABOUT}}
-    return {"tasks": {name: spec}, "batch_size": 4, "dtype": "float32", "limit": 4}
+    return {"tasks": {name: spec}, "batch_size": 4, "dtype": "float32", "limit": 4} | PLAIN
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from deltaedit import needs
 from deltaedit.needs import Needs, Size
 
 LLAMA_8B = Size(stored=16_060_522_496, entries=8_030_261_248, largest=128_256 * 4096)
-SUITE = {"dtype": "bfloat16", "tasks": dict.fromkeys("abcdefgh")}
+SUITE = {"dtype": "bfloat16", "tasks": dict.fromkeys("abcdefgh"), "backend": "hf", "limit": None}
 LOSS = {"count": 200, "quadrature": ["left"], "intervals": 5}
 GPU = needs.GPU_MB
 
@@ -43,6 +43,8 @@ def test_an_8b_model_takes_one_gpu_except_where_gradients_are_kept():
     assert needs.gradient(LLAMA_8B, LOSS).gpus(1, GPU) == 1
     llama_70b = Size(*(9 * n for n in (LLAMA_8B.stored, LLAMA_8B.entries, LLAMA_8B.largest)))
     assert needs.evaluation(llama_70b, SUITE, 1).gpus(1, GPU) == 3
+    vllm = needs.evaluation(llama_70b, {**SUITE, "backend": "vllm"}, 1)
+    assert [vllm.gpus(attempt, GPU) for attempt in (1, 2)] == [4, 8], "they split every matrix"
     for edit in (needs.editing(llama_70b, 1, whole=True), needs.decomposition(llama_70b)):
         assert edit.gpus(1, GPU) == 0
 
@@ -62,15 +64,19 @@ def test_an_edit_that_streams_takes_the_memory_of_no_model():
 
 
 @pytest.mark.parametrize(
-    ("attempt", "gpu_mb", "gpus"), [(1, 10, 1), (2, 10, 2), (1, 3, 4), (3, 0, 0)]
+    ("attempt", "gpu_mb", "gpus"), [(1, 10, 1), (2, 10, 2), (1, 3, 4), (3, 10, 3), (3, 0, 0)]
 )
-def test_attempts_ask_for_more_gpus_if_there_are_any(attempt, gpu_mb, gpus):
-    assert Needs(mem_mb=1, minutes=1, gpu_mb=10).gpus(attempt, gpu_mb) == gpus
+@pytest.mark.parametrize("in_parallel", [False, True])
+def test_attempts_ask_for_more_gpus_if_there_are_any(attempt, gpu_mb, gpus, in_parallel):
+    asked = Needs(mem_mb=1, minutes=1, gpu_mb=10, in_parallel=in_parallel)
+    assert asked.gpus(attempt, gpu_mb) == (4 if in_parallel and gpus == 3 else gpus)
 
 
 def test_time_grows_with_what_there_is_to_do():
     one, many = (needs.evaluation(LLAMA_8B, SUITE, n).minutes for n in (1, 10))
     assert many > 5 * one
+    smoke, most = (needs.evaluation(LLAMA_8B, {**SUITE, "limit": n}, 9).minutes for n in (16, 9999))
+    assert smoke < 20 + 9 * 8 and most == needs.evaluation(LLAMA_8B, SUITE, 9).minutes
     short, long = (needs.loss_change(LLAMA_8B, {**LOSS, "intervals": n}, 4).minutes for n in (1, 9))
     assert long > 2 * short
     small = Size(1000, 500, 100)

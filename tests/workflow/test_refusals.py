@@ -55,6 +55,17 @@ def test_a_task_of_lm_eval_is_known(fresh, tiny_config):
     assert "evaluate_variants" in fresh.planned()
 
 
+@pytest.mark.parametrize("given", [[], ["--configfile", "study.yaml"]])
+def test_a_limit_on_the_command_line_is_that_of_every_suite(fresh, tiny_config, given):
+    suites = copy.deepcopy(tiny_config["suites"])
+    suites["more"] = {**suites["demo"], "limit": None}
+    fresh.configure({**tiny_config, "suites": suites}, given[-1] if given else "config.yaml")
+    options = ["--cores", "1", *given, "--config", "limit=16", "--", "results/config.yaml"]
+    fresh.snakemake(*options)
+    found = yaml.safe_load((fresh.folder / "results/config.yaml").read_text())["suites"]
+    assert {name: suite["limit"] for name, suite in found.items()} == {"demo": 8, "more": 16}
+
+
 def test_a_given_config_replaces_the_default_one(fresh, tiny_config):
     fresh.configure(tiny_config, "study.yaml")
     jobs = fresh.planned("--configfile", "study.yaml")

@@ -2,10 +2,12 @@
 
 from deltaedit import logs
 
-logs.to_file(snakemake.log[0])  # before the imports that can fail
+if __name__ == "__main__":  # not in the processes of vLLM, which import this file
+    logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from deltaedit import digest, evaluation, files, models, provenance, slices, tasks
@@ -35,21 +37,23 @@ def evaluate_variants(
 
 if __name__ == "__main__":
     params = snakemake.params
+    suite = dict(params.suite)
+    packages = evaluation.packages(suite)
+    if suite["chat_template"]:
+        suite["chat_template"] = models.chat_template(Path(snakemake.input.post))
     record = provenance.record(
         snakemake.wildcards.pair,
         {"base": snakemake.input.base, "post": snakemake.input.post},
-        "torch",
-        "transformers",
-        "lm_eval",
+        *packages,
         device=models.DEVICE,
-        suite=dict(params.suite),
+        suite=suite,
         judges=params.judges,
         seed=params.seed,
     )
     rows = evaluate_variants(
         params.variants,
         dict(snakemake.wildcards),
-        dict(params.suite),
+        suite,
         params.judges,
         params.seed,
         params.kept,

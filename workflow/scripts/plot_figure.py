@@ -13,9 +13,13 @@ from deltaedit.figures import _style
 
 def plot_figure(paths: list[str], spec: Mapping[str, Any], svg: str, png: str, csv: str) -> None:
     kind, params = figures.parse(spec["kind"], spec["options"])
-    drawn = kind.select(results.read(paths), params)
-    results.write_csv(csv, drawn)
-    _style.save(kind.draw(drawn, params), svg, png)
+    table = results.read(paths)
+    drawn = kind.select(table, params)
+    results.write_csv(csv, results.marked(drawn, table))
+    figure = kind.draw(drawn, params)
+    if said := results.limited(table):
+        _style.add_note(figure, said)
+    _style.save(figure, svg, png)
 
 
 if __name__ == "__main__":

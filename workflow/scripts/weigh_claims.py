@@ -9,9 +9,9 @@ import pandas as pd
 from deltaedit import claims, layouts, results
 
 if __name__ == "__main__":
-    scores = snakemake.input.get("scores")
-    found = claims.weigh(
-        pd.read_csv(snakemake.input.changes), pd.read_csv(scores) if scores else pd.DataFrame()
-    )
+    path = snakemake.input.get("scores")
+    scores = pd.read_csv(path) if path else pd.DataFrame()
+    found = claims.weigh(pd.read_csv(snakemake.input.changes), scores)
+    found = results.marked(found, scores)
     results.write_csv(snakemake.output.table, found)
     layouts.write("claims", found, snakemake.output.markdown, snakemake.output.latex)

@@ -9,8 +9,9 @@ from deltaedit import layouts, results, tables
 if __name__ == "__main__":
     spec, output = snakemake.params.table, snakemake.output
     kind, params = tables.parse(spec["kind"], spec["options"])
-    selected = kind.select(results.read(snakemake.input.results), params)
-    results.write_csv(output.table, selected)
-    texts = kind.lay_out(selected)
+    table = results.read(snakemake.input.results)
+    selected = kind.select(table, params)
+    results.write_csv(output.table, results.marked(selected, table))
+    texts, notes = kind.lay_out(selected), layouts.notes(table)
     name = snakemake.wildcards.table
-    layouts.write_texts(texts, output.markdown, output.latex, name, kind.CAPTION)
+    layouts.write_texts(texts, output.markdown, output.latex, name, kind.CAPTION, notes)

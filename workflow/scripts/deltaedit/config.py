@@ -56,6 +56,8 @@ def check(
         for file in files:
             _refuse_repeated_keys(file)
         _check_grammar(config)
+        for suite in config["suites"].values():
+            suite["limit"] = suite["limit"] or config["limit"]
         if whole:
             _check_references(config, root)
     except ValueError as error:
@@ -151,6 +153,7 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         _check_suite(f"suites.{name}.tasks", suite["tasks"])
         for task, spec in suite["tasks"].items():
             _check_judge(f"suites.{name}.tasks.{task}", spec, config["judges"])
+        _check_backend(f"suites.{name}", suite)
     for name, spec in config["judges"].items():
         with_place(f"judges.{name}.document", data_file, spec["document"], root)
     for name, loss in config["losses"].items():
@@ -281,6 +284,15 @@ def _check_judge(place: str, spec: Mapping[str, Any], judges: Mapping[str, Any])
         raise ValueError(
             f"{place}: the metric {judge.METRIC!r} and a judge belong together; give both or none"
         )
+
+
+def _check_backend(place: str, suite: Mapping[str, Any]) -> None:
+    """Check that a suite of images asks for nothing that is lm-eval's."""
+    for key, only in (("backend", "hf"), ("chat_template", False)):
+        if _of(suite) == "images" and suite[key] != only:
+            raise ValueError(f"{place}.{key}: got {suite[key]!r}, but a suite of images has none")
+    if _of(suite) == "images" and suite["batch_size"] == "auto":
+        raise ValueError(f"{place}.batch_size: must be a whole number in a suite of images")
 
 
 def _check_data(place: str, loss: Mapping[str, Any], root: Path) -> None:

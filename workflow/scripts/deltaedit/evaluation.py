@@ -1,15 +1,20 @@
 """Evaluate checkpoints on a suite of tasks with lm-eval."""
 
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lm_eval.evaluator
 import torch
+from lm_eval.api.model import TemplateLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from transformers import AutoConfig
 
 from deltaedit import judge, memo, models, tasks
 from deltaedit.errors import UserError
@@ -19,6 +24,22 @@ from deltaedit.memo import Keep
 # simple_evaluate describes the machine at every call, for which it runs pip: half a second per
 # variant. Results here carry their own provenance.
 lm_eval.evaluator.add_env_info = lambda storage: None
+
+
+def packages(suite: Mapping[str, Any]) -> list[str]:
+    """Return the installed packages whose versions matter to an evaluation.
+
+    Raises:
+        UserError: the suite's `backend` is not among them.
+    """
+    if suite["backend"] != "vllm":
+        return ["torch", "transformers", "lm_eval"]
+    if find_spec("vllm") is None:
+        raise UserError(
+            "the suite's backend is vllm, which is not installed; in an environment of its own:"
+            " pip install -r envs/requirements-vllm.txt; or set backend: hf"
+        )
+    return ["torch", "transformers", "lm_eval", "vllm"]
 
 
 def task_manager(names: list[str]) -> TaskManager:
@@ -45,7 +66,8 @@ def evaluate(
         folder: the checkpoint, with its tokenizer.
         suite: `tasks` (name -> metric, filter, num_fewshot, and for the metric `judged` its judge:
             `url`, `model`, `key_variable` and the path of the `document`), `batch_size`, `dtype`,
-            `limit`.
+            `limit`, `backend`, and `chat_template`: the template itself, whatever the tokenizer
+            has, or false.
         manager: from `task_manager`, made once for all checkpoints.
         seed: of few-shot sampling and everything random in lm-eval.
         keep: of rows, by the suite with that task alone and the seed; the model is loaded when the
@@ -53,28 +75,28 @@ def evaluate(
 
     Returns:
         Rows with task, task_version, num_fewshot, metric, filter, value, stderr (None where
-        lm-eval has none) and count, the number of documents; a judged one also `answers`, with
-        question, answer and is_right.
+        lm-eval has none), count, the number of documents, batch_size, that which was used (None
+        where vLLM chose as it went), and limit; a judged one also `answers`, with question, answer
+        and is_right.
 
     Raises:
         UserError: a task does not report the suite's metric, or the judge does not answer.
     """
-
-    @cache
-    def model() -> HFLM:
-        return HFLM(
-            pretrained=models.load_causal_lm(folder, getattr(torch, suite["dtype"])),
-            tokenizer=models.load_tokenizer(folder),
-            batch_size=suite["batch_size"],
-        )
-
     rows = []
-    for name, task in suite["tasks"].items():
-        spec = {key: value for key, value in task.items() if key != "judge"}
-        alone = {**suite, "tasks": {name: spec}}
-        make = partial(_evaluate_alone, model, alone, manager, seed)
-        row = keep({"suite": alone, "seed": seed}, make)
-        rows.append(_judged(row, keep=keep, **task["judge"]) if "judge" in task else row)
+    with ExitStack() as loaded:
+
+        @cache
+        def model() -> TemplateLM:
+            if suite["backend"] == "vllm":
+                return loaded.enter_context(_vllm(folder, suite, seed))
+            return _Transformers(folder, suite)
+
+        for name, task in suite["tasks"].items():
+            spec = {key: value for key, value in task.items() if key != "judge"}
+            alone = {**suite, "tasks": {name: spec}}
+            make = partial(_evaluate_alone, model, alone, manager, seed)
+            row = keep({"suite": alone, "seed": seed}, make)
+            rows.append(_judged(row, keep=keep, **task["judge"]) if "judge" in task else row)
     return rows
 
 
@@ -90,24 +112,79 @@ def _judged(
     return {**row, "value": value, "stderr": stderr, "answers": answers}
 
 
+class _Transformers(HFLM):
+    """lm-eval's model of a checkpoint, which remembers the batch sizes that it found room for."""
+
+    def __init__(self, folder: Path, suite: Mapping[str, Any]) -> None:
+        self.found: list[int] = []
+        tokenizer = models.load_tokenizer(folder)
+        if suite["chat_template"]:
+            tokenizer.chat_template = suite["chat_template"]
+        super().__init__(
+            pretrained=models.load_causal_lm(folder, getattr(torch, suite["dtype"])),
+            tokenizer=tokenizer,
+            batch_size=suite["batch_size"],
+        )
+
+    def _detect_batch_size(self, *args: Any, **named: Any) -> int:
+        self.found.append(super()._detect_batch_size(*args, **named))
+        return self.found[-1]
+
+
+@contextmanager
+def _vllm(folder: Path, suite: Mapping[str, Any], seed: int) -> Iterator[TemplateLM]:
+    """Load a checkpoint into vLLM, on the GPUs that are visible, and free them at the end."""
+    # Else vLLM forks this process, where CUDA does not survive: models asked for its devices.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    from lm_eval.models.vllm_causallms import VLLM  # imports vLLM, which not everybody has
+
+    heads = AutoConfig.from_pretrained(folder).get_text_config().num_attention_heads
+    model = VLLM(
+        pretrained=str(folder),
+        dtype=suite["dtype"],
+        batch_size=suite["batch_size"],
+        seed=seed,
+        tensor_parallel_size=_shares(heads, torch.cuda.device_count()),
+    )
+    if suite["chat_template"]:
+        model.tokenizer.chat_template = model.hf_chat_template = suite["chat_template"]
+    yield model
+    model.model.llm_engine.engine_core.shutdown()
+
+
+def _shares(heads: int, gpus: int) -> int:
+    """Return how many of the GPUs can share the attention heads evenly: a power of two."""
+    share = 1
+    while 2 * share <= gpus and heads % (2 * share) == 0:
+        share *= 2
+    return share
+
+
 def _evaluate_alone(
-    model: Callable[[], HFLM], suite: Mapping[str, Any], manager: TaskManager, seed: int
+    model: Callable[[], TemplateLM], suite: Mapping[str, Any], manager: TaskManager, seed: int
 ) -> dict[str, Any]:
     [(name, task)] = suite["tasks"].items()
     is_judged = task["metric"] == judge.METRIC
+    lm = model()
+    lm.found = []
     found = lm_eval.evaluator.simple_evaluate(
-        model=model(),
+        model=lm,
         tasks=[name],
         num_fewshot=task["num_fewshot"],
         task_manager=manager,
         limit=suite["limit"],
+        apply_chat_template=bool(suite["chat_template"]),
+        fewshot_as_multiturn=bool(suite["chat_template"]),
         log_samples=is_judged,
         random_seed=seed,
         numpy_random_seed=seed,
         torch_random_seed=seed,
         fewshot_random_seed=seed,
     )
-    return _answered(name, task, found) if is_judged else _row(name, task, found)
+    if (size := suite["batch_size"]) == "auto":
+        size = min(lm.found, default=None)  # several, if the task asks for several kinds of answers
+    row = _answered(name, task, found) if is_judged else _row(name, task, found)
+    return {**row, "batch_size": size, "limit": suite["limit"]}
 
 
 def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def evaluate(
 
     Returns:
         Rows with task, metric, filter, value in [0, 1], stderr, that of a mean of n zeros and
-        ones, and count, the number of pictures; as `evaluation.evaluate` has them.
+        ones, count, the number of pictures, batch_size and limit; as `evaluation.evaluate` has
+        them.
     """
     model = cache(partial(image_models.load, folder, kind, getattr(torch, suite["dtype"])))
     rows = []
@@ -68,4 +69,6 @@ def _evaluate_alone(
         "value": accuracy,
         "stderr": math.sqrt(accuracy * (1 - accuracy) / max(count - 1, 1)),
         "count": count,
+        "batch_size": suite["batch_size"],
+        "limit": suite["limit"],
     }

@@ -42,9 +42,13 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     if (table.groupby("task")["suite"].nunique() > 1).any():
         column = table["suite"] + "/" + column
     percent = table["value"].between(0, 1).groupby(column).transform("all")
+    unit = [results.scored_by(*row) for row in zip(table["metric"], table["filter"], strict=True)]
     cells = table.assign(
         cell=[_score(*row) for row in zip(table["value"], table["stderr"], percent, strict=True)],
-        column=column + percent.map({True: " (%)", False: ""}),
+        column=column
+        + " ("
+        + pd.Series(unit, table.index)
+        + percent.map({True: ", %)", False: ")"}),
     )
     columns = list(dict.fromkeys(cells["column"]))
     wide = cells.pivot_table(
@@ -127,11 +131,28 @@ LAYOUTS = {
 
 def write(name: str, table: pd.DataFrame, markdown: str | Path, latex: str | Path) -> None:
     """Lay a table of numbers out by its name and write it as Markdown and as LaTeX."""
-    write_texts(LAYOUTS[name](table), markdown, latex, name, CAPTIONS[name])
+    texts, caption = LAYOUTS[name](table), CAPTIONS[name]
+    write_texts(texts, markdown, latex, name, caption, notes(table))
+
+
+def notes(table: pd.DataFrame) -> str:
+    """Return the sentences that a table needs beside its caption, "" if there is nothing to say.
+
+    They say of which tasks scores are the mean, and where these were cut short by a limit.
+    """
+    found = verdicts.what_scores_are(table) if "score_of" in table else []
+    if limited := results.limited(table):
+        found.append(f"{limited[:1].upper()}{limited[1:]}.")
+    return " ".join(found)
 
 
 def write_texts(
-    table: pd.DataFrame, markdown: str | Path, latex: str | Path, name: str, caption: str
+    table: pd.DataFrame,
+    markdown: str | Path,
+    latex: str | Path,
+    name: str,
+    caption: str,
+    notes: str = "",
 ) -> None:
     """Write a table as Markdown and as LaTeX (for booktabs and longtable), whole or not at all.
 
@@ -141,17 +162,19 @@ def write_texts(
         latex: the file to write.
         name: of the table, which becomes its label.
         caption: what stands above it in LaTeX.
+        notes: what stands below it in Markdown, and after the caption in LaTeX.
     """
     table = table.rename(columns=lambda column: str(column).replace("_", " ")).fillna("")
     piped = table.map(_markdown).rename(columns=_markdown)
     with whole_file(markdown) as partial:
-        partial.write_text(piped.to_markdown(index=False, disable_numparse=True) + "\n")
+        text = piped.to_markdown(index=False, disable_numparse=True)
+        partial.write_text("\n\n".join(filter(None, [text, _markdown(notes)])) + "\n")
     style = table.map(_latex).rename(columns=_latex).style.hide(axis="index")
     with whole_file(latex) as partial:
         text = style.to_latex(
             hrules=True,
             environment="longtable",
-            caption=_latex(caption),
+            caption=_latex(" ".join(filter(None, [caption, notes]))),
             label=f"tab:{name}",
             column_format="l" * len(table.columns),
         )

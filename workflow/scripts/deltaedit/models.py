@@ -83,3 +83,13 @@ def _autocast(model: PreTrainedModel, name: str, dtype: torch.dtype) -> Any:
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Load the tokenizer saved with a checkpoint."""
     return AutoTokenizer.from_pretrained(folder)
+
+
+def chat_template(folder: Path) -> str:
+    """Return the chat template of the tokenizer saved with a checkpoint; UserError without one."""
+    try:
+        return load_tokenizer(folder).get_chat_template()
+    except ValueError:
+        raise UserError(
+            f"{folder}: the tokenizer has no chat template; set the suite's chat_template: false"
+        ) from None

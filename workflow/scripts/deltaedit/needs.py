@@ -8,7 +8,7 @@ job that needs more fails, and asks for twice as much when it is tried again.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import ceil
+from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ LIBRARIES_MB = 3_000
 ACTIVATIONS_MB = 6_000  # of a batch, on a GPU, with the CUDA libraries
 LARGEST_BYTES = 40  # per entry of the largest tensor: float64, its product with itself, factors
 FLOAT = 4  # bytes
+DOCUMENTS = 1000  # of a task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Needs:
     mem_mb: int
     minutes: int
     gpu_mb: int = 0
+    in_parallel: bool = False  # the GPUs split every matrix: a power of two of them
 
     def gpus(self, attempt: int, gpu_mb: int) -> int:
         """Return how many GPUs of `gpu_mb` each hold what an attempt asks for; 0 if there are none.
@@ -39,7 +41,8 @@ class Needs:
             attempt: 1, 2, ...
             gpu_mb: memory of one GPU; 0 on a cluster without any.
         """
-        return ceil(attempt * self.gpu_mb / gpu_mb) if gpu_mb else 0
+        count = ceil(attempt * self.gpu_mb / gpu_mb) if gpu_mb else 0
+        return 2 ** ceil(log2(count)) if self.in_parallel and count else count
 
 
 @dataclass(frozen=True)
@@ -121,12 +124,20 @@ def preparation(model: Size) -> Needs:
 
 
 def evaluation(model: Size, suite: Mapping[str, Any], variants: int) -> Needs:
-    """Return what evaluating variants on a suite needs."""
+    """Return what evaluating variants on a suite needs.
+
+    Args:
+        model: of the variants.
+        suite: `tasks`, `dtype`, `backend` and `limit`.
+        variants: how many.
+    """
     weights = dict(DTYPES.values())[suite["dtype"]] * model.entries
+    share = min(suite["limit"] or DOCUMENTS, DOCUMENTS) / DOCUMENTS
     return Needs(
         mem_mb=ceil(LIBRARIES_MB + 1.5 * weights / MB),
         gpu_mb=ceil(ACTIVATIONS_MB + 1.2 * weights / MB),
-        minutes=ceil(20 + variants * len(suite["tasks"]) * (0.2 + 2 * weights / GB)),
+        minutes=ceil(20 + variants * len(suite["tasks"]) * (0.2 + 2 * share * weights / GB)),
+        in_parallel=suite["backend"] == "vllm",
     )
 
 

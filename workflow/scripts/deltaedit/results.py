@@ -31,6 +31,9 @@ LABELS = {
 }
 
 
+LIMITED = "limited"  # the column of what was made of such scores, see `limited`
+
+
 def describe(variant: Mapping[str, Any]) -> dict[str, Any]:
     """Return a variant's name, method, seed, edited tensors and all options, defaults filled in.
 
@@ -80,6 +83,42 @@ def label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " "))
 
 
+def of_task(task: str, metric: str, how: str) -> str:
+    """Return a task with its metric, such as "gsm8k (exact_match, strict-match)"."""
+    return f"{task} ({scored_by(metric, how)})"
+
+
+def scored_by(metric: str, how: str) -> str:
+    """Return a metric with its filter, if it has one, as people read it."""
+    return metric if how == "none" else f"{metric}, {how}"
+
+
+def limited(table: pd.DataFrame) -> str:
+    """Say on how many documents scores stand, if a `limit` cut their tasks short; else "".
+
+    Args:
+        table: scores, perhaps among other rows, or what `marked` returned.
+    """
+    if LIMITED in table:
+        return table[LIMITED].iloc[0]
+    if "limit" not in table or table["limit"].isna().all():
+        return ""
+    scores = table[table["task"].notna()]
+    said = {
+        suite: f"at most {limit:.0f} document{'s' * (limit > 1)} per task"
+        for suite, limit in zip(scores["suite"], scores["limit"], strict=True)
+        if pd.notna(limit)
+    }
+    is_all = scores["limit"].notna().all() and len(set(said.values())) == 1
+    return next(iter(said.values())) if is_all else "; ".join(f"{k}: {v}" for k, v in said.items())
+
+
+def marked(made: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return what was made of scores with a column that says so where these are limited."""
+    said = limited(table)
+    return made.assign(**{LIMITED: said}) if said else made
+
+
 def options(table: pd.DataFrame) -> list[str]:
     """Return the options of each row's method as text, such as "drop_rate=0.5, rescale=True"."""
     found = []
@@ -116,7 +155,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:  # one type per column: true beside "l1" becomes text
         if table[name].dropna().map(type).nunique() > 1:
             table[name] = table[name].map(str, na_action="ignore")
-    kinds = {"method": "string", "tensors": "string", "seed": "Int64", "layer": "Int64"}
+    kinds = dict.fromkeys(("method", "tensors"), "string")
+    kinds |= dict.fromkeys(("seed", "layer", "batch_size", "limit"), "Int64")
     errors = ("stderr", "slope_stderr", "measured_stderr", "approximate_stderr")
     kinds |= dict.fromkeys((*errors, "intensity"), "float64")
     return table.astype({name: kind for name, kind in kinds.items() if name in table})

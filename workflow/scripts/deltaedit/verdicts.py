@@ -18,7 +18,7 @@ POINTS = "points"  # the unit of accuracies, in percent
 VARIANT = ["pair", "sweep", "variant"]
 METHOD_COLUMNS = ["pair", "method", "variants", IMPROVES, KEEPS, LOSES]
 METHOD_COLUMNS += ["best", "best_change", "best_stderr", "worst", "worst_change", "worst_stderr"]
-METHOD_COLUMNS += ["unit", "loss", "measured_lowest", "measured_highest"]
+METHOD_COLUMNS += ["unit", "score_of", "loss", "measured_lowest", "measured_highest"]
 CHANGES = ["approximate_change", "approximate_stderr", "measured_change", "measured_stderr"]
 
 
@@ -37,7 +37,8 @@ def of_variants(scores: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         pair, sweep, variant, method (see `results.series`), seed, tensors, options (as text),
-        score, score_stderr, score_change (against post), score_change_stderr, unit, loss, the
+        score, score_stderr, score_change (against post), score_change_stderr, unit, score_of (the
+        tasks whose mean it is, with their metrics), loss, the
         approximated and the measured loss change with their standard errors (nats), and the
         verdict: improves or loses where the change of the score exceeds `ERRORS` standard errors,
         else keeps; none without a score, and for base and post. NA where a number is not known.
@@ -59,13 +60,16 @@ def of_variants(scores: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
 
 def _changes_of_score(scores: pd.DataFrame) -> pd.DataFrame:
     """Return score, its change against post, the change's standard error and unit by variant."""
-    columns = ["score", "score_stderr", "score_change", "score_change_stderr", "unit"]
+    columns = ["score", "score_stderr", "score_change", "score_change_stderr", "unit", "score_of"]
     found = []
     for pair, rows in scores.groupby("pair", sort=False) if len(scores) else []:
         task = rows["suite"] + "/" + rows["task"]
         is_accuracy = rows["value"].between(0, 1).groupby(task).transform("all")
         rows, scale = (rows[is_accuracy], 100) if is_accuracy.any() else (rows, 1)
         unit = POINTS if is_accuracy.any() else " and ".join(rows["metric"].unique())
+        tasks = rows[["task", "metric", "filter"]].drop_duplicates().itertuples(index=False)
+        named = [results.of_task(*task) for task in tasks]
+        score_of = "mean of " * (len(named) > 1) + ", ".join(named)
         by_variant = rows.groupby(VARIANT, sort=False)
         table = pd.DataFrame(
             {
@@ -76,10 +80,18 @@ def _changes_of_score(scores: pd.DataFrame) -> pd.DataFrame:
         post = table.loc[(pair, "ends", "post")]
         table["score_change"] = table["score"] - post["score"]
         table["score_change_stderr"] = np.hypot(table["score_stderr"], post["score_stderr"])
-        found.append(table.assign(unit=unit).reset_index())
+        found.append(table.assign(unit=unit, score_of=score_of).reset_index())
     if not found:
         return pd.DataFrame(columns=[*VARIANT, *columns])
     return pd.concat(found, ignore_index=True)[[*VARIANT, *columns]]
+
+
+def what_scores_are(table: pd.DataFrame) -> list[str]:
+    """Return a sentence on what the score of each pair is, one for pairs with the same tasks."""
+    found = table[["pair", "score_of"]].dropna().drop_duplicates().groupby("score_of", sort=False)
+    pairs = {tasks: ", ".join(rows["pair"]) for tasks, rows in found}
+    of = {tasks: f" of {names}" * (len(pairs) > 1) for tasks, names in pairs.items()}
+    return [f"Score{of[tasks]}: {tasks}." for tasks in pairs]
 
 
 def _stderr_of_mean(errors: pd.Series) -> float:
@@ -103,8 +115,8 @@ def by_method(variants: pd.DataFrame) -> pd.DataFrame:
     Returns:
         pair, method, variants (with a verdict), improves, keeps, loses (how many), best, worst
         (variants' names), best_change, best_stderr, worst_change, worst_stderr (of the score, in
-        unit), loss (the first of the pair), measured_lowest and measured_highest (its change,
-        nats; NA without a loss).
+        unit), score_of, loss (the first of the pair), measured_lowest and measured_highest (its
+        change, nats; NA without a loss).
     """
     judged = variants[variants["verdict"].notna()]
     rows = []
@@ -128,6 +140,7 @@ def by_method(variants: pd.DataFrame) -> pd.DataFrame:
                 "worst_change": worst["score_change"],
                 "worst_stderr": worst["score_change_stderr"],
                 "unit": best["unit"],
+                "score_of": best["score_of"],
                 "loss": loss,
                 "measured_lowest": measured.min(),
                 "measured_highest": measured.max(),

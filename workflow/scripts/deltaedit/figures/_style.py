@@ -10,6 +10,7 @@ from typing import Any, Literal
 import matplotlib
 import matplotlib.style
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -23,6 +24,7 @@ from deltaedit.files import whole_file
 FULL_WIDTH = 7.0  # inches, both columns of a paper
 MAX_COLUMNS = 3  # of panels: wider ones leave room to see lines that coincide
 MUTED = "#6e6e6e"  # what is there for reference
+NOTE = 7  # points, the letters of notes
 
 # Each idea has one colour, shape and name everywhere, see `results.series`.
 METHOD_COLORS = {
@@ -123,6 +125,13 @@ def looks_in_turn(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
+def looks_of_tasks(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return how the points or the line of each task look, its label with the metric."""
+    tasks = rows[["task", "metric", "filter"]].drop_duplicates("task")
+    names = {row.task: results.of_task(*row) for row in tasks.itertuples(index=False)}
+    return {task: look | {"label": names[task]} for task, look in looks_in_turn(names).items()}
+
+
 def panels(
     count: int, height: float, handles: Sequence[Artist] = (), *, most: int = MAX_COLUMNS
 ) -> tuple[Figure, list[Axes], int]:
@@ -155,13 +164,22 @@ def name_panel(axes: Axes, name: str, **more: Any) -> None:
 def name_task(axes: Axes, task: str, metric: str, how: str) -> None:
     """Name a panel's task and, below, its metric with the filter if there is one."""
     name_panel(axes, task, pad=13)
-    note_above(axes, metric if how == "none" else f"{metric}, {how}")
+    note_above(axes, results.scored_by(metric, how))
 
 
 def note_above(axes: Axes, text: str) -> None:
     """Write a small line between a panel and its name, which needs a `pad` of 13 points."""
     edge = {"xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(text, (0, 1), (0, 4), **edge, color=MUTED, fontsize=7)
+
+
+def add_note(figure: Figure, *sentences: str) -> None:
+    """Write in small grey letters above all panels, and above an earlier note."""
+    letters = int((figure.get_figwidth() - 0.1) * 72 / (0.56 * NOTE))
+    lines = [line for text in sentences for line in textwrap.wrap(text, letters)]
+    figure.set_figheight(figure.get_figheight() + len(lines) * 1.25 * NOTE / 72)
+    above = "\n".join([*lines, *filter(None, [figure.get_suptitle()])])
+    figure.suptitle(above, x=0.01, ha="left", fontsize=NOTE, color=MUTED)
 
 
 def scale_color(dropped_scale: float) -> str:

@@ -43,8 +43,9 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         params: none.
 
     Returns:
-        Rows by `what`: a variant with its intensity, seed, options, measured (nats),
-        measured_stderr and kept (the share of post's gain over base); the curvature, as `value`
+        Rows by `what`: a variant with its pair, intensity, seed, options, measured (nats),
+        measured_stderr, kept (the share of post's gain over base) and score_of, see
+        `verdicts.of_variants`; the curvature, as `value`
         (nats); found and predicted break, as `lower` and `upper` intensity, NA where no edit
         breaks, or none keeps (predicted: or where the curvature is not positive).
 
@@ -79,6 +80,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         ]
     )
     columns = ["what", "intensity", "seed", "options", "measured", "measured_stderr", "kept"]
+    columns += ["pair", "score_of"]
     return pd.concat([of_dare[columns], found], ignore_index=True)
 
 
@@ -119,6 +121,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             axes.set_xscale("log")
             axes.set_xlabel("editing intensity $(k-1)^2\\,p/(1-p)$")
         _draw_breaks(score, others)
+        _style.add_note(figure, *verdicts.what_scores_are(drawn))
     return figure
 
 

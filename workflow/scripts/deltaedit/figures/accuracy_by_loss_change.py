@@ -43,7 +43,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
 
     Returns:
         One row per pair, loss and variant: method (see `results.series`), seed, tensors, options,
-        measured (nats), measured_stderr, score_change, score_change_stderr and unit, see
+        measured (nats), measured_stderr, score_change, score_change_stderr, unit and score_of, see
         `verdicts.of_variants`.
 
     Raises:
@@ -55,7 +55,14 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     if rows.empty:
         raise UserError("nothing to draw: no edited variant with both a loss and a score")
     rows = rows.rename(columns={"measured_change": "measured"}).drop_duplicates(VARIANT)
-    numbers = ["measured", "measured_stderr", "score_change", "score_change_stderr", "unit"]
+    numbers = [
+        "measured",
+        "measured_stderr",
+        "score_change",
+        "score_change_stderr",
+        "unit",
+        "score_of",
+    ]
     return rows[[*VARIANT, *numbers]].reset_index(drop=True)
 
 
@@ -78,6 +85,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             axes.set_xlabel("measured loss change (nats)")
             points = unit == verdicts.POINTS
             axes.set_ylabel("change of the score (points)" if points else f"change of {unit}")
+        _style.add_note(figure, *verdicts.what_scores_are(drawn))
     return figure
 
 

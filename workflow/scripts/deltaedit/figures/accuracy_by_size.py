@@ -43,7 +43,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
 
     Returns:
         One row per pair, variant and form (base, post: whole checkpoints): method, tensors,
-        options, bytes, share (of a checkpoint's bytes), score, stderr, unit (see
+        options, bytes, share (of a checkpoint's bytes), score, stderr, unit and score_of (see
         `verdicts.of_variants`), seeds, and front, whether no smaller one has as high a score.
 
     Raises:
@@ -60,7 +60,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         )
     rows = rows.drop_duplicates([*VARIANT, "seed", "form"])  # two sweeps may share a variant
     rows["share"] = rows["bytes"] / rows["checkpoint_bytes"]
-    drawn = groups(rows, [*VARIANT, "form", "unit"]).agg(
+    drawn = groups(rows, [*VARIANT, "form", "unit", "score_of"]).agg(
         bytes=("bytes", "mean"),
         share=("share", "mean"),
         over_seeds=("score", "sem"),
@@ -113,6 +113,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
             _style.name_panel(axes, pair)
             axes.set_xlabel("size (% of a checkpoint)")
             axes.set_ylabel("score (%)" if unit == verdicts.POINTS else unit)
+        _style.add_note(figure, *verdicts.what_scores_are(drawn))
     return figure
 
 

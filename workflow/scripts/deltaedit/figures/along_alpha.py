@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from deltaedit import results
 from deltaedit.errors import UserError
 from deltaedit.figures import _style
 from deltaedit.figures._rows import groups, one_pair, one_selection
@@ -37,8 +38,9 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         params: none.
 
     Returns:
-        One row per mark: what (approximated or measured loss change, or a task), metric, alpha,
-        value (nats, by the first quadrature; or the score's own unit) and stderr.
+        One row per mark: what (approximated or measured loss change, or a task), metric (with its
+        filter, if it has one), alpha, value (nats, by the first quadrature; or the score's own
+        unit) and stderr.
 
     Raises:
         UserError: no variant of expo, several pairs, or variants that edit other tensors.
@@ -64,7 +66,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         [
             approximated.assign(what=APPROXIMATED, metric="loss"),
             measured.assign(what=MEASURED, metric="loss"),
-            scores.assign(what=scores["task"]),
+            scores.assign(what=scores["task"], metric=_metrics(scores)),
         ]
     )
     # Two sweeps may share a variant: it counts once.
@@ -74,6 +76,11 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         ["what", "alpha"], key=lambda c: c.map(list(order).index) if c.name == "what" else c
     )
     return marks[["what", "metric", "alpha", "value", "stderr"]].reset_index(drop=True)
+
+
+def _metrics(scores: pd.DataFrame) -> list[str]:
+    both = zip(scores["metric"], scores["filter"], strict=True)
+    return [results.scored_by(*names) for names in both]
 
 
 def draw(drawn: pd.DataFrame, params: Params) -> Figure:

@@ -39,8 +39,9 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         params: none.
 
     Returns:
-        One row per pair, task and alpha: metric, unit (points, where the scores are accuracies,
-        else the metric), gap in that unit and its stderr, as if the scores were independent.
+        One row per pair, task and alpha: metric, filter, unit (points, where the scores are
+        accuracies, else the metric), gap in that unit and its stderr, as if the scores were
+        independent.
 
     Raises:
         UserError: no variant of expo, or variants that edit other tensors.
@@ -51,7 +52,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
     post = table[(table["sweep"] == "ends") & (table["variant"] == "post")].assign(alpha=0.0)
     if missing := set(expo["pair"]) - set(post["pair"]):
         raise UserError(f"nothing to compare with: no post-trained model of {min(missing)!r}")
-    drawn = over_seeds(pd.concat([post, expo]), ["pair", "task", "metric", "alpha"])
+    drawn = over_seeds(pd.concat([post, expo]), ["pair", "task", "metric", "filter", "alpha"])
     own = drawn[drawn["alpha"] == 0].set_index(["pair", "task"])[["value", "stderr"]]
     drawn = drawn.join(own.add_suffix("_post"), on=["pair", "task"])
     is_share = drawn["value"].between(0, 1).groupby([drawn["pair"], drawn["task"]]).transform("all")
@@ -63,7 +64,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
         gap=gap,
         stderr=stderr.where(drawn["alpha"] != 0, 0.0),
     )
-    drawn = drawn[["pair", "task", "metric", "unit", "alpha", "gap", "stderr"]]
+    drawn = drawn[["pair", "task", "metric", "filter", "unit", "alpha", "gap", "stderr"]]
     order = [list(drawn[name].unique()).index for name in ("pair", "task")]
     key = [drawn["pair"].map(order[0]), drawn["task"].map(order[1]), drawn["alpha"]]
     return drawn.iloc[np.lexsort(key[::-1])].reset_index(drop=True)
@@ -72,7 +73,7 @@ def select(table: pd.DataFrame, params: Params) -> pd.DataFrame:
 def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     """Draw a panel per pair, in it a line per task."""
     panels = list(groups(drawn, ["pair", "unit"]))
-    looks = _style.looks_in_turn(drawn["task"])
+    looks = _style.looks_of_tasks(drawn)
     handles = [Line2D([], [], **look) for look in looks.values()]
     with _style.style():
         figure, grid, _ = _style.panels(len(panels), 2.4, handles)

@@ -145,7 +145,7 @@ def draw(drawn: pd.DataFrame, params: Params) -> Figure:
     drawn = drawn.replace([np.inf, -np.inf], np.nan).dropna(subset=["real", "hypothetical"])
     panels = list(groups(drawn, PANEL))
     ours = drawn[drawn["source"] == OURS]
-    looks = _style.looks_in_turn(ours["task"])
+    looks = _style.looks_of_tasks(ours)
     if len(looks) > MOST_TASKS:
         looks = {task: {"color": LINE, "marker": "o", **_style.EDGE} for task in looks}
     handles = [Line2D([], [], linestyle="", **look) for look in looks.values() if "label" in look]

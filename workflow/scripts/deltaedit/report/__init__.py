@@ -77,6 +77,7 @@ def table(csv: str | Path, specs: Mapping[str, Any]) -> Table:
     else:
         kind = table_kinds.load(specs[name]["kind"])
         title, caption, shown = kind.TITLE, kind.CAPTION, kind.lay_out(numbers)
+    caption = " ".join(filter(None, [caption, layouts.notes(numbers)]))
     return Table(name=name, title=title, caption=caption, shown=shown, csv=csv)
 
 
@@ -124,13 +125,14 @@ def write(
     text = Path(config).read_text()
     study = yaml.safe_load(text)
     records = list(provenance)
-    known = _read(variants)
+    known, judged = _read(variants), _read(verdicts)
     page = _template().render(
         study=study,
         config=text,
         themes=_themes([_figure(Path(svg), study.get("figures", {})) for svg in figures]),
         tables=tables,
-        verdicts=_read(verdicts),
+        verdicts=judged,
+        notes=layouts.notes(judged),
         verdicts_csv=verdicts,
         variants=known,
         variants_csv=variants,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from deltaedit import layouts, published
+from deltaedit import layouts, published, results
 from deltaedit.figures import _onto
 from deltaedit.figures._rows import groups
 
@@ -69,15 +69,15 @@ def lay_out(selected: pd.DataFrame) -> pd.DataFrame:
     ]
     rows = []
     for key, found in groups(selected, ROW):
-        pair, onto, _, task, *_ = key
+        pair, onto, _, *task = key
         cells = {
             (row["checkpoint"], row["source"]): layouts.cell(
                 row["score"], row["stderr"], 1 if row["unit"] == "%" else 3
             )
             for row in found.to_dict("records")
         }
-        unit = found["unit"].iloc[0]
-        row = {"delta of": pair, "onto": onto, "task": f"{task} ({unit})"}
+        unit = " (%)" if found["unit"].iloc[0] == "%" else ""
+        row = {"delta of": pair, "onto": onto, "task": results.of_task(*task) + unit}
         for name, source in columns:
             column = name if source == OURS else f"{name} (published)"
             row[column] = cells.get((name, source), "")

@@ -80,10 +80,15 @@ def lay_out(selected: pd.DataFrame) -> pd.DataFrame:
     )
     columns = list(dict.fromkeys(cells.sort_values("source", kind="stable")["column"]))
     rows = []
-    for (pair, task), of_task in groups(cells, ["pair", "task"]):
+    for (pair, *task), of_task in groups(cells, ["pair", "task", "metric", "filter"]):
         of_task = of_task.sort_values(["drop_rate", "dropped_scale"], kind="stable")
         for (p, k), found in groups(of_task, ["drop_rate", "dropped_scale"]):
             of_row = dict(zip(found["column"], found["cell"], strict=True))
-            key = {"pair": pair, "task": task, "p": "" if pd.isna(p) else f"{p:g}", "k": f"{k:g}"}
+            key = {
+                "pair": pair,
+                "task": results.of_task(*task),
+                "p": "" if pd.isna(p) else f"{p:g}",
+                "k": f"{k:g}",
+            }
             rows.append({**key, **{name: of_row.get(name, "") for name in columns}})
     return pd.DataFrame(rows)
