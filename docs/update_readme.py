@@ -97,7 +97,7 @@ def rule_graph() -> str:
 
 def needs_of_8b() -> str:
     """Return what jobs of a pair of 8 billion parameters ask for at first."""
-    suite = {"dtype": "bfloat16", "tasks": dict.fromkeys(range(8))}
+    suite = {"dtype": "bfloat16", "tasks": dict.fromkeys(range(8)), "backend": "hf", "limit": None}
     loss = {"count": 200, "quadrature": ["left"], "intervals": 5}
     asked = {
         "extract the delta, edit": needs.editing(LLAMA_8B, 1, whole=False),

@@ -227,9 +227,7 @@ def test_the_template_is_that_of_the_tokenizer(tiny_pair, tmp_path):
 
 def test_without_vllm_its_backend_is_refused_in_one_line():
     assert evaluation.packages(suite()) == ["torch", "transformers", "lm_eval"]
-    with pytest.raises(
-        UserError, match=r"^[^\n]+ pip install -r envs/requirements-vllm.txt[^\n]+$"
-    ):
+    with pytest.raises(UserError, match=r"^[^\n]+ pip install vllm==[^\n]+$"):
         evaluation.packages(suite(backend="vllm"))
 
 

@@ -2,6 +2,10 @@
 
 import dataclasses
 import itertools
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -9,8 +13,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from deltaedit import edits, figures, results
+from deltaedit import edits, figures, logs, results
 from deltaedit.errors import UserError
 from deltaedit.figures import _style
 
@@ -372,6 +377,62 @@ def test_the_same_table_gives_the_same_bytes(name, tmp_path):
 def test_all_text_is_inside_the_figure_and_apart(name, monkeypatch):
     figure = shape(name)
     check_text(figure, monkeypatch, more_than=10)
+
+
+# What scores are
+
+
+@pytest.fixture
+def plot(tmp_path, monkeypatch):
+    """Return a function that plots a table as the workflow does; it returns figure and CSV."""
+    monkeypatch.setattr(logs, "to_file", lambda path: None)
+    job = {"snakemake": SimpleNamespace(log=[None])}
+    script = runpy.run_path(str(Path(results.__file__).parents[1] / "plot_figure.py"), job)
+    plotted, save = [], _style.save
+    monkeypatch.setattr(
+        _style, "save", lambda figure, *paths: plotted.append(figure) or save(figure, *paths)
+    )
+    files = [str(tmp_path / f"figure.{ending}") for ending in ("svg", "png", "csv")]
+
+    def run(name, table):
+        rows = [row.dropna().to_dict() for _, row in table.astype(object).iterrows()]
+        file = tmp_path / "rows.json"
+        file.write_text(json.dumps({"rows": rows, "provenance": {"base": {}, "post": {}}}))
+        script["plot_figure"]([str(file)], {"kind": name, "options": {}}, *files)
+        return plotted[-1], pd.read_csv(files[-1])
+
+    return run
+
+
+OF_SCORES = [name for name in figures.NAMES if "suite" in figures.load(name).MEASURES]
+
+
+def words(figure):
+    return " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+
+
+@pytest.mark.parametrize("name", OF_SCORES)
+def test_scores_of_a_smoke_run_say_so_in_the_figure_and_its_csv(name, plot, monkeypatch):
+    table = TABLES[figures.load(name).MEASURES]
+    figure, csv = plot(name, table)
+    assert "limited" not in csv
+    assert "At most" not in words(figure)
+    limit = pd.Series(16, table.index).where(table["task"].notna())
+    figure, csv = plot(name, table.assign(limit=limit))
+    assert words(figure).count("At most 16 documents per task.") == 1
+    assert set(csv["limited"]) == {"At most 16 documents per task."}
+    check_text(figure, monkeypatch, 10, apart=lambda text: "10^" not in text)
+
+
+@pytest.mark.parametrize("name", OF_SCORES)
+def test_the_metric_of_each_task_is_in_the_figure_with_its_filter(name):
+    table = TABLES[figures.load(name).MEASURES].copy()
+    scored = table["task"].notna()
+    table.loc[scored, "metric"] = table.loc[scored, "task"].map(lambda task: f"match_{task}")
+    table.loc[scored, "filter"] = table.loc[scored, "task"].map(lambda task: f"strict_{task}")
+    found = words(make(figures.load(name), table))
+    for task in table.loc[scored, "task"].unique():
+        assert f"match_{task}, strict_{task}" in found
 
 
 # Colours

@@ -296,7 +296,7 @@ def test_a_gap_needs_the_post_of_its_pair():
 def test_a_panel_per_pair_has_a_line_per_task_with_a_ring_at_its_best_alpha():
     figure = make(gap_along_alpha, GAPS)
     assert titles(figure) == ["demo", "other"]
-    assert texts(figure) == list(TASKS)
+    assert texts(figure) == [f"{task} (acc)" for task in TASKS]
     for axes, size in zip(figure.axes, (1, 0.5), strict=True):
         points, ends = marks(axes.containers[0])
         assert points == [(-0.5, -25 * size), (0, 0), (0.5, 25 * size)]

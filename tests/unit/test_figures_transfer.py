@@ -223,7 +223,8 @@ def test_published_points_are_hollow_and_said_in_the_legend():
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none"]
     assert [len(line.get_xdata()) for line in hollow] == [11]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["sums", "facts", "poems", "equal", "γ hypothetical", "published"]
+    tasks = ["sums (acc)", "facts (acc)", "poems (acc)"]
+    assert legend == [*tasks, "equal", "γ hypothetical", "published"]
     said = " ".join(text.get_text() for text in axes.texts)
     assert r"$\gamma$ = 1.00 [1.00, 1.00]" in said
     assert r"published: $\gamma$ = 1.01" in re.sub(r"\s+", " ", said)

@@ -16,7 +16,7 @@ from .figure_tables import BASE, POST, SCORES, SLOPES, dare, expo, losses, score
 def plain_scores(*rows):
     """Make scores; `rows` are (sweep, variant, suite, task, value, stderr)."""
     columns = ["sweep", "variant", "suite", "task", "value", "stderr"]
-    return pd.DataFrame(rows, columns=columns).assign(pair="p")
+    return pd.DataFrame(rows, columns=columns).assign(pair="p", metric="m", filter="none")
 
 
 def test_scores_show_every_variant_in_one_line():
@@ -27,7 +27,7 @@ def test_scores_show_every_variant_in_one_line():
         ("s", "a<b", "x", "u", 0.0, 0.0),
     )
     shown = layouts.scores(table)
-    assert list(shown.columns) == ["pair", "sweep", "variant", "t (%)", "u (%)"]
+    assert list(shown.columns) == ["pair", "sweep", "variant", "t (m, %)", "u (m, %)"]
     assert shown.to_numpy().tolist() == [
         ["p", "s", "b", "50.0 ± 12.5", "100.0"],
         ["p", "s", "a<b", "25.0 ± 0.0", "0.0 ± 0.0"],
@@ -48,9 +48,13 @@ def test_scores_keep_the_order_of_the_variants():
 
 def test_a_task_of_two_suites_names_its_suite():
     table = plain_scores(("s", "v", "one", "t", 0.5, 0.125), ("s", "v", "two", "u", 0.5, 0.125))
-    assert list(layouts.scores(table).columns[3:]) == ["t (%)", "u (%)"]
+    assert list(layouts.scores(table).columns[3:]) == ["t (m, %)", "u (m, %)"]
     table = pd.concat([table, table.iloc[:1].assign(suite="two")])
-    assert list(layouts.scores(table).columns[3:]) == ["one/t (%)", "two/u (%)", "two/t (%)"]
+    assert list(layouts.scores(table).columns[3:]) == [
+        "one/t (m, %)",
+        "two/u (m, %)",
+        "two/t (m, %)",
+    ]
 
 
 def test_a_score_outside_0_to_1_is_no_percentage():
@@ -61,8 +65,8 @@ def test_a_score_outside_0_to_1_is_no_percentage():
         ("s", "b", "x", "r", -0.25, 0.125),
     )
     shown = layouts.scores(table)
-    assert list(shown["acc (%)"]) == ["50.0 ± 12.5", "100.0 ± 12.5"]
-    assert list(shown["r"]) == ["0.500 ± 0.125", "-0.250 ± 0.125"]
+    assert list(shown["acc (m, %)"]) == ["50.0 ± 12.5", "100.0 ± 12.5"]
+    assert list(shown["r (m)"]) == ["0.500 ± 0.125", "-0.250 ± 0.125"]
 
 
 # --- loss changes, claims, verdicts ---------------------------------------------------------------
@@ -150,7 +154,7 @@ def written(table, tmp_path, name="name", caption="A caption."):
 
 
 def cells_of_markdown(text):
-    lines = text.splitlines()
+    lines = text.partition("\n\n")[0].splitlines()
     split = [re.split(r"(?<!\\)\|", line) for line in lines]
     assert all(first == last == "" for first, *_, last in split)
     rows = [[cell.strip().replace(r"\|", "|") for cell in cells[1:-1]] for cells in split]
@@ -248,3 +252,29 @@ def test_a_table_without_rows_is_a_header(name, tmp_path):
     layouts.write(name, NUMBERS[name][:0], tmp_path / "a.md", tmp_path / "a.tex")
     assert len((tmp_path / "a.md").read_text().splitlines()) == 2
     assert "\\begin{longtable}" in (tmp_path / "a.tex").read_text()
+
+
+# --- notes ----------------------------------------------------------------------------------------
+
+
+def test_a_table_of_limited_scores_says_so(tmp_path):
+    limited = SCORES.assign(limit=16)
+    layouts.write("scores", limited, tmp_path / "a.md", tmp_path / "a.tex")
+    assert (tmp_path / "a.md").read_text().endswith("|\n\nAt most 16 documents per task.\n")
+    assert "the sweep ends. At most 16 documents per task.}" in (tmp_path / "a.tex").read_text()
+    layouts.write("scores", SCORES.assign(limit=None), tmp_path / "a.md", tmp_path / "a.tex")
+    assert (tmp_path / "a.md").read_text().endswith("|\n")
+    assert "At most" not in (tmp_path / "a.tex").read_text()
+
+
+def test_notes_name_the_tasks_of_a_mean_for_each_pair_that_has_others():
+    one = by_method(SCORES, SLOPES)
+    assert layouts.notes(one) == "Score: mean of sums (acc), facts (acc)."
+    same = pd.concat([one, one.assign(pair="same")])
+    assert layouts.notes(same) == layouts.notes(one)
+    other = pd.concat([same, one.assign(pair="other", score_of="chat (reward, strict)")])
+    assert layouts.notes(other) == (
+        "Score of demo, same: mean of sums (acc), facts (acc). Score of other: chat (reward,"
+        " strict)."
+    )
+    assert layouts.notes(pd.DataFrame({"claim": ["x"]})) == ""

@@ -15,6 +15,8 @@ from deltaedit import report, verdicts
 from deltaedit.figures import _style
 from deltaedit.report import answer, cells, origins, runtimes
 
+from .figure_tables import SCORES
+
 HOSTILE = '</script><b>"&amp;'
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="{}pt" height="90pt" viewBox="0 0 504 90"/>'
 PNG = base64.b64decode(
@@ -26,14 +28,16 @@ FIGURES = {
     "dpo_along_alpha": "along_alpha",
 }
 COLUMNS = ["pair", "sweep", "variant", "method", "seed", "tensors", "options"]
-COLUMNS += ["score", "score_stderr", "score_change", "score_change_stderr", "unit", "loss"]
+COLUMNS += ["score", "score_stderr", "score_change", "score_change_stderr", "unit"]
+COLUMNS += ["score_of", "loss"]
 COLUMNS += [*verdicts.CHANGES, "verdict"]
 
 
 def variant(name, method, score=None, change=None, *, pair="lm", unit="points", verdict=None):
     """Make a row of variants.csv; `change` is the measured one, approximated a tenth too low."""
     sweep = "ends" if method in ("base", "post") else f"{method}_sweep"
-    scored = (score, 1.1, score - 90, 1.5, unit) if score is not None else (None,) * 5
+    of = "mean of sums (acc), code (pass_at_1, extract)"
+    scored = (score, 1.1, score - 90, 1.5, unit, of) if score is not None else (None,) * 6
     known = ("answers", 0.9 * change, 0.02, change, 0.01) if change is not None else (None,) * 5
     row = (pair, sweep, name, method, 0, "all", f"of={name}", *scored, *known, verdict)
     return dict(zip(COLUMNS, row, strict=True))
@@ -186,6 +190,25 @@ def parsed(folder):
 
 
 # What the page holds
+
+
+def test_what_scores_are_and_that_they_are_limited_stands_beside_the_rule(tmp_path):
+    arguments = study(tmp_path)
+    said = "Score: mean of sums (acc), code (pass_at_1, extract)."
+    note, full = "At most 16 documents per task.", {}
+    for name in ("full", "limited"):
+        report.write(tmp_path / "report.html", **arguments)
+        full[name] = Parsed((tmp_path / "report.html").read_text()).text("p")
+        judged = pd.read_csv(arguments["verdicts"])
+        judged.assign(limited=note).to_csv(arguments["verdicts"], index=False)
+    assert f"keeps the score. {said} " in full["full"] and note not in full["full"]
+    assert f"keeps the score. {said} {note} " in full["limited"]
+
+
+def test_a_table_of_limited_scores_says_so_in_its_caption(tmp_path):
+    for limit, ending in ((None, "the sweep ends."), (16, "At most 16 documents per task.")):
+        SCORES.assign(limit=limit).to_csv(tmp_path / "scores.csv", index=False)
+        assert report.table(tmp_path / "scores.csv", {}).caption.endswith(ending)
 
 
 def test_the_answer_comes_first_and_everything_is_there(parsed):

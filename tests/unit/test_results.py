@@ -115,6 +115,7 @@ def test_a_parquet_file_carries_its_provenance(tmp_path):
 def test_scores_of_several_files_are_one_table(tmp_path):
     for name, variant, value in (("a", VARIANT, 0.75), ("b", END, 1.0)):
         row = {**KEYS, **results.describe(variant), "task": "t", "value": value, "stderr": None}
+        row |= {"metric": "acc", "filter": "none"}
         (tmp_path / name).write_text(json.dumps({"rows": [row], "provenance": {}}))
     table = results.read_scores([tmp_path / "a", tmp_path / "b"])
     assert list(table["value"]) == [0.75, 1.0]
@@ -122,7 +123,7 @@ def test_scores_of_several_files_are_one_table(tmp_path):
     assert pd.isna(table["drop_rate"][1])
     # With one document each (`limit: 1`) no task has a standard error, and a table shows none.
     whole = layouts.scores(table.assign(suite="s"))
-    assert list(whole["t (%)"]) == ["75.0", "100.0"]
+    assert list(whole["t (acc, %)"]) == ["75.0", "100.0"]
 
 
 def test_provenance_names_sources_hashes_versions_and_commit(tmp_path):
@@ -280,3 +281,27 @@ def test_options_that_are_true_beside_a_text_are_found_again(tmp_path):
 def _dare(rescale):
     options = {"drop_rate": 0.5, "rescale": rescale}
     return {"name": "v", "method": "dare", "options": options, "tensors": "all", "seed": 0}
+
+
+LIMITED = {"suite": ["x", "x", "y"], "task": ["t", "u", "t"]}
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ([None, None, None], ""),
+        ([16, 16, 16], "At most 16 documents per task."),
+        ([1, 1, 1], "At most 1 document per task."),
+        ([16, 16, None], "At most 16 documents per task in x."),
+        ([16, 16, 4], "At most 16 documents per task in x, 4 in y."),
+    ],
+)
+def test_scores_say_on_how_many_documents_they_stand(limits, said):
+    table = pd.DataFrame({**LIMITED, "limit": limits})
+    assert results.limited(table) == said
+    slopes = pd.DataFrame({"node": [0.0]})
+    assert results.limited(pd.concat([table, slopes])) == said, "other rows have no limit to lack"
+    made = pd.DataFrame({"gap": [0.5, 0.25]})
+    assert results.limited(results.marked(made, table)) == said
+    assert ("limited" in results.marked(made, table)) is bool(said)
+    assert results.limited(made) == results.limited(slopes) == ""

@@ -102,10 +102,10 @@ def test_accuracies_of_each_choice_stand_side_by_side():
     columns = ["random", "biased by delta", "biased by delta x gradient"]
     assert list(texts) == ["pair", "task", "p", "k", *columns]
     assert texts.to_numpy().tolist() == [
-        ["demo", "sums", "0.5", "0.5", "", "", "25.0 ± 12.5"],
-        ["demo", "sums", "0.5", "1.5", "75.0 ± 6.2", "50.0 ± 6.2", "0.0 ± 3.1"],
-        ["demo", "facts", "0.5", "0.5", "", "", "37.5 ± 12.5"],
-        ["demo", "facts", "0.5", "1.5", "62.5 ± 6.2", "25.0 ± 6.2", "12.5 ± 3.1"],
+        ["demo", "sums (acc)", "0.5", "0.5", "", "", "25.0 ± 12.5"],
+        ["demo", "sums (acc)", "0.5", "1.5", "75.0 ± 6.2", "50.0 ± 6.2", "0.0 ± 3.1"],
+        ["demo", "facts (acc)", "0.5", "0.5", "", "", "37.5 ± 12.5"],
+        ["demo", "facts (acc)", "0.5", "1.5", "62.5 ± 6.2", "25.0 ± 6.2", "12.5 ± 3.1"],
     ]
 
 
@@ -165,6 +165,9 @@ def test_biased_variants_that_differ_in_more_are_not_averaged():
 # --- published numbers ----------------------------------------------------------------------------
 
 
+GSM8K = "gsm8k (exact_match, strict-match)"
+
+
 def of_llama(**changed):
     """Make scores of a biased variant on two tasks, of Llama-3 but for what is `changed`."""
     table = scores(
@@ -193,13 +196,13 @@ def test_published_numbers_are_labelled_so_in_rows_of_their_own():
     texts = random_or_biased.lay_out(select(of_llama()))
     columns = ["random", "biased by delta", "biased by delta x gradient"]
     assert list(texts)[4:] == ["biased by delta", *(f"{name} (published)" for name in columns)]
-    ours, *theirs = texts[texts["task"] == "gsm8k"].to_numpy().tolist()
-    assert ours == ["llama", "gsm8k", "0.5", "0.5", "50.0 ± 12.5", "", "", ""]
+    ours, *theirs = texts[texts["task"] == GSM8K].to_numpy().tolist()
+    assert ours == ["llama", GSM8K, "0.5", "0.5", "50.0 ± 12.5", "", "", ""]
     assert [row[2:4] for row in theirs] == [
         ["", k] for k in ("0.5", "0.7", "0.9", "1.1", "1.3", "1.5")
     ]
     assert theirs[2][4:] == ["", "76.2", "76.0", "26.8"]
-    other = texts[texts["task"] == "sums"]
+    other = texts[texts["task"] == GSM8K.replace("gsm8k", "sums")]
     assert len(other) == 1
     assert set(other.iloc[0, 5:]) == {""}
 

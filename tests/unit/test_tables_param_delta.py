@@ -70,7 +70,7 @@ def test_the_general_table_has_a_column_per_checkpoint():
         "delta of", "onto", "task", "base", "post", "base'", "base' + D", "post'",
     ]  # fmt: skip
     assert texts.iloc[0].tolist() == [
-        "old", "new", "sums (%)", "12.5 ± 1.0", "50.0 ± 1.0", "25.0 ± 1.0", "62.5 ± 1.0",
+        "old", "new", "sums (acc, %)", "12.5 ± 1.0", "50.0 ± 1.0", "25.0 ± 1.0", "62.5 ± 1.0",
         "87.5 ± 1.0",
     ]  # fmt: skip
     assert len(texts) == 3
@@ -81,7 +81,7 @@ def test_the_specific_table_says_what_is_added_general_first():
     assert list(texts)[3:] == [
         "post", "specific", "base' + D specific", "base' + 0.5 D general + 0.25 D specific",
     ]  # fmt: skip
-    first = ["med", "new", "sums (%)", "75.0 ± 1.0", "25.0 ± 1.0", "50.0 ± 1.0", "87.5 ± 1.0"]
+    first = ["med", "new", "sums (acc, %)", "75.0 ± 1.0", "25.0 ± 1.0", "50.0 ± 1.0", "87.5 ± 1.0"]
     assert texts.iloc[0].tolist() == first
 
 

@@ -177,6 +177,11 @@ def test_a_longer_suite_and_a_finer_loss_cost_what_is_new_in_them(tiny, reconfig
         assert shared == demo
         assert len(longer) == len(demo) * 3 // 2
 
+    reconfigured(lambda config: add(config) or config["suites"]["longer"].update(limit=4))
+    jobs = tiny.planned()["evaluate_variants"]
+    lasting = [job for job in jobs if "/dare/" not in job]  # whose checkpoints are still there
+    assert lasting == [f"results/tiny/eval/{name}/all/longer.json" for name in ("ends", "expo")]
+
 
 def test_a_killed_job_leaves_no_output_and_the_next_run_completes(fresh, tiny_config):
     config = copy.deepcopy(tiny_config)

@@ -36,8 +36,8 @@ def packages(suite: Mapping[str, Any]) -> list[str]:
         return ["torch", "transformers", "lm_eval"]
     if find_spec("vllm") is None:
         raise UserError(
-            "the suite's backend is vllm, which is not installed; in an environment of its own:"
-            " pip install -r envs/requirements-vllm.txt; or set backend: hf"
+            "the suite's backend is vllm, which is not installed: pip install vllm==0.30.0, best in"
+            " a copy of this environment, as it replaces other packages; or set backend: hf"
         )
     return ["torch", "transformers", "lm_eval", "vllm"]
 

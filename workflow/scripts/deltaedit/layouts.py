@@ -42,13 +42,10 @@ def scores(table: pd.DataFrame) -> pd.DataFrame:
     if (table.groupby("task")["suite"].nunique() > 1).any():
         column = table["suite"] + "/" + column
     percent = table["value"].between(0, 1).groupby(column).transform("all")
-    unit = [results.scored_by(*row) for row in zip(table["metric"], table["filter"], strict=True)]
+    shown = zip(column, table["metric"], table["filter"], percent, strict=True)
     cells = table.assign(
         cell=[_score(*row) for row in zip(table["value"], table["stderr"], percent, strict=True)],
-        column=column
-        + " ("
-        + pd.Series(unit, table.index)
-        + percent.map({True: ", %)", False: ")"}),
+        column=[results.of_task(*names, percent=is_share) for *names, is_share in shown],
     )
     columns = list(dict.fromkeys(cells["column"]))
     wide = cells.pivot_table(
@@ -141,9 +138,7 @@ def notes(table: pd.DataFrame) -> str:
     They say of which tasks scores are the mean, and where these were cut short by a limit.
     """
     found = verdicts.what_scores_are(table) if "score_of" in table else []
-    if limited := results.limited(table):
-        found.append(f"{limited[:1].upper()}{limited[1:]}.")
-    return " ".join(found)
+    return " ".join(filter(None, [*found, results.limited(table)]))
 
 
 def write_texts(

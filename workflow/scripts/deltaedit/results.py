@@ -83,9 +83,9 @@ def label(name: str) -> str:
     return LABELS.get(name, name.replace("_", " "))
 
 
-def of_task(task: str, metric: str, how: str) -> str:
-    """Return a task with its metric, such as "gsm8k (exact_match, strict-match)"."""
-    return f"{task} ({scored_by(metric, how)})"
+def of_task(task: str, metric: str, how: str, *, percent: bool = False) -> str:
+    """Return a task with its metric and unit, such as "gsm8k (exact_match, strict-match, %)"."""
+    return f"{task} ({scored_by(metric, how)}{', %' if percent else ''})"
 
 
 def scored_by(metric: str, how: str) -> str:
@@ -94,7 +94,7 @@ def scored_by(metric: str, how: str) -> str:
 
 
 def limited(table: pd.DataFrame) -> str:
-    """Say on how many documents scores stand, if a `limit` cut their tasks short; else "".
+    """Return a sentence on how many documents scores stand where a `limit` cut tasks short, or "".
 
     Args:
         table: scores, perhaps among other rows, or what `marked` returned.
@@ -103,14 +103,12 @@ def limited(table: pd.DataFrame) -> str:
         return table[LIMITED].iloc[0]
     if "limit" not in table or table["limit"].isna().all():
         return ""
-    scores = table[table["task"].notna()]
-    said = {
-        suite: f"at most {limit:.0f} document{'s' * (limit > 1)} per task"
-        for suite, limit in zip(scores["suite"], scores["limit"], strict=True)
-        if pd.notna(limit)
-    }
-    is_all = scores["limit"].notna().all() and len(set(said.values())) == 1
-    return next(iter(said.values())) if is_all else "; ".join(f"{k}: {v}" for k, v in said.items())
+    suites = table[table["task"].notna()].drop_duplicates(["suite", "limit"])
+    (first, limit), *others = suites.dropna(subset=["limit"])[["suite", "limit"]].to_numpy()
+    said = f"At most {limit:.0f} document{'s' if limit > 1 else ''} per task"
+    if suites["limit"].nunique(dropna=False) > 1:
+        said += ", ".join([f" in {first}", *(f"{limit:.0f} in {suite}" for suite, limit in others)])
+    return f"{said}."
 
 
 def marked(made: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

@@ -51,7 +51,8 @@ def place_files(stated: Mapping[str, Any]) -> list[str]:
         return [made]
     if stated["source"] == "path":
         files = Path(stated["path"]).expanduser().iterdir()
-        return sorted(str(file) for file in files if file.suffix in (".safetensors", ".json"))
+        read = (".safetensors", ".json", ".jinja")  # the last is a chat template
+        return sorted(str(file) for file in files if file.suffix in read)
     return []
 
 

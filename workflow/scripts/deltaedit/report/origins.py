@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from deltaedit.report import cells
 
-SETTINGS = ("device", "dtype", "seed")
+SETTINGS = ("device", "dtype", "limit", "seed")
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def _source(said: Mapping[str, Any]) -> str:
 def settings(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return one row per distinct way in which results were computed.
 
-    Columns: results (how many and of which pairs), device, dtype, seed, one per package, commit;
-    those that no record has are left out.
+    Columns: results (how many and of which pairs), device, dtype, limit (documents per task), seed,
+    one per package, commit; those that no record has are left out.
     """
     groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for record in records:
@@ -89,7 +89,9 @@ def settings(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def _setting(record: Mapping[str, Any]) -> dict[str, str]:
     inner = record.get("suite") or record.get("loss") or {}
-    known = {"dtype": inner.get("dtype"), **record} if isinstance(inner, Mapping) else record
+    inner = inner if isinstance(inner, Mapping) else {}
+    shown = {name: inner.get(name) for name in ("dtype", "limit")}
+    known = {**shown, **record}
     found = {name: str(known[name]) for name in SETTINGS if known.get(name) is not None}
     return {**found, **record.get("versions", {}), "commit": _short(record)}
 

@@ -76,8 +76,8 @@ def lay_out(selected: pd.DataFrame) -> pd.DataFrame:
             )
             for row in found.to_dict("records")
         }
-        unit = " (%)" if found["unit"].iloc[0] == "%" else ""
-        row = {"delta of": pair, "onto": onto, "task": results.of_task(*task) + unit}
+        percent = found["unit"].iloc[0] == "%"
+        row = {"delta of": pair, "onto": onto, "task": results.of_task(*task, percent=percent)}
         for name, source in columns:
             column = name if source == OURS else f"{name} (published)"
             row[column] = cells.get((name, source), "")
