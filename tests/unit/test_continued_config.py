@@ -75,12 +75,12 @@ def test_what_is_made_here_is_read_from_where_it_is_made(tmp_path):
         (
             (*RECIPE, "start"),
             {"source": "continued", "name": "chronicle"},
-            "continued.chronicle.start: stands on a continued pretraining itself",
+            "continued.chronicle.start: stands on a continued training itself",
         ),
         (
             (*RECIPE, "start", "start"),
             "chronicle",
-            "continued.chronicle.start: stands on a continued pretraining itself",
+            "continued.chronicle.start: stands on a continued training itself",
         ),
         ((*RECIPE, "start"), VISION, "continued.chronicle.start: must be a causal_lm"),
         (
@@ -96,7 +96,7 @@ def test_what_is_made_here_is_read_from_where_it_is_made(tmp_path):
         (
             (*BASE, "name"),
             "cronicle",
-            "pairs.demo_continued.base.name: unknown continued pretraining 'cronicle'."
+            "pairs.demo_continued.base.name: unknown continued training 'cronicle'."
             " Did you mean 'chronicle'?",
         ),
         ((*BASE, "steps"), 3, "pairs.demo_continued.base: unknown key 'steps'"),
@@ -109,7 +109,7 @@ def test_what_is_made_here_is_read_from_where_it_is_made(tmp_path):
         (
             ("pairs", "demo_continued", "kind"),
             "clip",
-            "pairs.demo_continued.kind: must be causal_lm for the continued pretraining",
+            "pairs.demo_continued.kind: must be causal_lm for the continued training",
         ),
     ],
 )
