@@ -179,7 +179,7 @@ def gguf_source(wildcards):
 def gguf_file(wildcards):
     """Where it is on this machine; nowhere in a plan without the package that holds it."""
     try:
-        return [str(gguf.locate(gguf_source(wildcards)))]
+        return str(gguf.locate(gguf_source(wildcards)))
     except UserError:
         return []
 
