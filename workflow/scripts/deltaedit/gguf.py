@@ -94,7 +94,7 @@ def _load(file: Path) -> tuple[PreTrainedModel, Tokenizer]:
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(**place)
-    except (ValueError, KeyError, NotImplementedError) as error:
+    except (ValueError, LookupError, NotImplementedError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{file}: transformers cannot read it ({reason})") from error
     if found["missing_keys"]:
