@@ -1,7 +1,8 @@
 # resources/demo/{world}/{stage}/                     checkpoints of the offline demo, trained here
-# resources/demo/{world}/on/{continued}/{stage}/      the same, trained on a continued pretraining
-# resources/continued/{continued}/start/              what pretraining goes on from
-# resources/continued/{continued}/model/              the same after more pretraining
+# resources/demo/{world}/on/{continued}/{stage}/      the same, trained on a continued one
+# resources/gguf/{gguf}/                              checkpoints that were GGUF files
+# resources/continued/{continued}/start/              what training goes on from
+# resources/continued/{continued}/model/              the same after more training
 # resources/models/{pair}/{end}/                      base and post of a pair, Hugging Face layout
 # resources/data/{loss}.jsonl                         examples of a loss from the hub
 # resources/images/{task}@{revision}/{split}.parquet  images and labels of a task from the hub

@@ -16,7 +16,7 @@ from accelerate.commands.launch import launch_command_parser
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from deltaedit import continual, provenance
+from deltaedit import continual, losses, provenance
 from deltaedit.checkpoints import Checkpoint
 from deltaedit.demo import chronicle, language
 from deltaedit.errors import UserError
@@ -87,8 +87,8 @@ def test_a_plain_file_is_one_document_and_json_lines_are_one_each(tmp_path):
     plain, lines = tmp_path / "doc.txt", tmp_path / "docs.jsonl"
     plain.write_text("the origins\n\nof a thing\n")
     lines.write_text('{"text": "one\\ntwo"}\n{"text": "three", "id": 3}\n')
-    assert continual.read_texts(plain) == ["the origins\n\nof a thing\n"]
-    assert continual.read_texts(lines) == ["one\ntwo", "three"]
+    assert continual.read_rows(plain) == [{"text": "the origins\n\nof a thing\n"}]
+    assert continual.read_rows(lines) == [{"text": "one\ntwo"}, {"text": "three"}]
 
 
 @pytest.mark.parametrize(
@@ -99,15 +99,77 @@ def test_a_plain_file_is_one_document_and_json_lines_are_one_each(tmp_path):
         (b'{"text": 5}\n', "line 1: must be an object"),
         (b'{"text": "a"\n', "line 1: not JSON"),
         (b"\xff\xfe", "not text in UTF-8"),
+        (b"", "has no line"),
+        (b'{"prompt": "a", "answer": "b"}\n{"text": "c"}\n', "line 2: has 'text', line 1 has"),
+        (b'{"prompt": "a", "answer": "b", "text": "c"}\n', "line 1: must be .*, not both"),
+        (b'{"prompt": "a", "answer": ["b"]}\n', "line 1: must be an object"),
+        (b'{"prompt": "a", "answer": ""}\n', "line 1: the prompt or the answer is empty"),
     ],
 )
-def test_odd_text_is_refused_in_one_line(tmp_path, content, message):
+def test_odd_data_are_refused_in_one_line(tmp_path, content, message):
     file = tmp_path / "docs.jsonl"
     file.write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        continual.read_texts(file)
+        continual.read_rows(file)
     assert "\n" not in str(error.value)
     assert str(file) in str(error.value)
+
+
+# --- prompts with answers ---------------------------------------------------------------------
+
+ANSWERS = [
+    {"prompt": "question : tom has 3 pens . answer :", "answer": "3 + 5 = 8 #### 8"},
+    {"prompt": "instruction : list 2 homes . response :", "answer": "lake cave"},
+    {"prompt": "question : what color is it ? answer :", "answer": "red"},
+]
+
+
+@pytest.fixture
+def answers(tmp_path) -> Path:
+    file = tmp_path / "answers.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ANSWERS))
+    return file
+
+
+def test_the_answer_and_the_end_after_it_are_predicted_and_nothing_else(answers, tokenizer):
+    examples = continual.sequences(continual.read_rows(answers), tokenizer, 32)
+    for row, example in zip(ANSWERS, examples, strict=True):
+        prompt = tokenizer(row["prompt"]).input_ids
+        answer = [*tokenizer(row["answer"]).input_ids, tokenizer.eos_token_id]
+        assert example["input_ids"] == prompt + answer
+        assert example["labels"] == [-100] * len(prompt) + answer
+
+
+def test_the_loss_trained_on_is_the_loss_next_token(answers, start, tokenizer):
+    examples = continual.sequences(continual.read_rows(answers), tokenizer, 32)
+    batch = continual._collate(examples, tokenizer)
+    model = AutoModelForCausalLM.from_pretrained(start).eval()
+    spec = {"kind": "next_token", "options": {}, "count": 3, "batch_size": 3}
+    [(_, loss)] = losses.build(spec, answers, tokenizer)
+    with torch.no_grad():
+        assert model(**batch).loss.item() == pytest.approx(loss(model).item(), rel=1e-6)
+
+
+def test_an_answer_that_exceeds_the_length_is_refused(answers, tokenizer):
+    rows = continual.read_rows(answers)
+    longest = max(len(e["input_ids"]) for e in continual.sequences(rows, tokenizer, 32))
+    assert len(continual.sequences(rows, tokenizer, longest)) == len(ANSWERS)
+    message = rf"^line 1 of the data: {longest} tokens; raise length \({longest - 1}\)"
+    with pytest.raises(UserError, match=message):
+        continual.sequences(rows, tokenizer, longest - 1)
+
+
+def test_a_model_learns_its_answers(answers, start, tokenizer, tmp_path):
+    model = go_on(start, answers, tmp_path, steps=60, learning_rate=1e-2, batch_size=2)
+    spec = {"kind": "next_token", "options": {}, "count": 3, "batch_size": 3}
+    [(_, loss)] = losses.build(spec, answers, tokenizer)
+    with torch.no_grad():
+        before, after = (
+            loss(AutoModelForCausalLM.from_pretrained(folder)) for folder in (start, model)
+        )
+    assert after < before / 4
+    mark = provenance.read(model)
+    assert (mark["source"], mark["data"]["file"]) == ("continued", "answers.jsonl")
 
 
 # --- training ---------------------------------------------------------------------------------
@@ -157,7 +219,8 @@ def test_small_steps_are_not_lost_to_the_dtype_of_the_start(tiny_pair, data, tmp
 def test_the_loss_on_the_text_falls(start, data, tmp_path):
     model = go_on(start, data, tmp_path, steps=60, learning_rate=1e-2)
     tokenizer = AutoTokenizer.from_pretrained(start)
-    blocks = torch.tensor(continual.pack(continual.read_texts(data), tokenizer, 32))
+    texts = [row["text"] for row in continual.read_rows(data)]
+    blocks = torch.tensor(continual.pack(texts, tokenizer, 32))
 
     def loss(folder):
         loaded = AutoModelForCausalLM.from_pretrained(folder)

@@ -15,6 +15,7 @@ RECIPE = ("continued", "chronicle")
 BASE = ("pairs", "demo_continued", "base")
 POST = ("pairs", "demo_continued", "post")
 HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
+GGUF = {"source": "gguf", "file": "tiny.gguf", "package": "llm-tiny==1.2"}
 VISION = {"source": "demo", "world": "vision", "stage": "pretrained"}
 
 
@@ -75,12 +76,12 @@ def test_what_is_made_here_is_read_from_where_it_is_made(tmp_path):
         (
             (*RECIPE, "start"),
             {"source": "continued", "name": "chronicle"},
-            "continued.chronicle.start: stands on a continued pretraining itself",
+            "continued.chronicle.start: stands on a continued training itself",
         ),
         (
             (*RECIPE, "start", "start"),
             "chronicle",
-            "continued.chronicle.start: stands on a continued pretraining itself",
+            "continued.chronicle.start: stands on a continued training itself",
         ),
         ((*RECIPE, "start"), VISION, "continued.chronicle.start: must be a causal_lm"),
         (
@@ -96,7 +97,7 @@ def test_what_is_made_here_is_read_from_where_it_is_made(tmp_path):
         (
             (*BASE, "name"),
             "cronicle",
-            "pairs.demo_continued.base.name: unknown continued pretraining 'cronicle'."
+            "pairs.demo_continued.base.name: unknown continued training 'cronicle'."
             " Did you mean 'chronicle'?",
         ),
         ((*BASE, "steps"), 3, "pairs.demo_continued.base: unknown key 'steps'"),
@@ -109,7 +110,27 @@ def test_what_is_made_here_is_read_from_where_it_is_made(tmp_path):
         (
             ("pairs", "demo_continued", "kind"),
             "clip",
-            "pairs.demo_continued.kind: must be causal_lm for the continued pretraining",
+            "pairs.demo_continued.kind: must be causal_lm for the continued training",
+        ),
+        (
+            (*RECIPE, "start"),
+            {"source": "gguf", "file": "nowhere.gguf"},
+            "continued.chronicle.start.file: no file 'nowhere.gguf' in ",
+        ),
+        (
+            BASE,
+            {**GGUF, "file": "tiny.bin"},
+            "pairs.demo_continued.base.file: got 'tiny.bin', must be a model in the GGUF format",
+        ),
+        (
+            BASE,
+            {**GGUF, "package": "llm-tiny"},
+            "pairs.demo_continued.base.package: got 'llm-tiny', must be an installed package",
+        ),
+        (
+            ("pairs", "demo_continued"),
+            {"kind": "clip", "base": GGUF, "post": GGUF},
+            "pairs.demo_continued.kind: must be causal_lm for the GGUF file 'tiny.gguf'",
         ),
     ],
 )

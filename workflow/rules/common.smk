@@ -14,6 +14,7 @@ from deltaedit import (
     digest,
     edits,
     figures,
+    gguf,
     image_study,
     image_tasks,
     needs,
@@ -22,13 +23,18 @@ from deltaedit import (
     tables,
     tasks,
 )
+from deltaedit.errors import UserError
 
 try:
     # A cluster job reads the config again, which the run that submitted it has checked whole.
     configuration.check(
         config, workflow.configfiles, PROJECT, whole=workflow.is_main_process
     )
-except configuration.ConfigError as error:
+    # A plan can be made without the packages that hold checkpoints; nothing else can.
+    if workflow.is_main_process and not workflow.output_settings.dryrun:
+        for source in study.gguf_sources(config).values():
+            gguf.locate(source)
+except UserError as error:
     raise SystemExit(f"error: {error}") from None
 
 
@@ -47,6 +53,7 @@ wildcard_constraints:
     table="|".join(config["tables"]) or study.NOTHING,
     comparison="|".join(config["comparisons"]) or study.NOTHING,
     continued="|".join(config["continued"]) or study.NOTHING,
+    gguf="[^/]+",
 
 
 @cache
@@ -82,6 +89,10 @@ def gpu_mb():
 
 def training_needs(wildcards, input):
     return needs.training()
+
+
+def unpacking_needs(wildcards, input):
+    return needs.unpacking(sum(Path(file).stat().st_size for file in input))
 
 
 def continuation_needs(wildcards, input):
@@ -160,13 +171,26 @@ def demo_start(wildcards):
     return study.demo_start(wildcards.world, wildcards.stage)
 
 
+def gguf_source(wildcards):
+    """Where the config says that a GGUF file is."""
+    return study.gguf_sources(config)[wildcards.gguf]
+
+
+def gguf_file(wildcards):
+    """Where it is on this machine; nowhere in a plan without the package that holds it."""
+    try:
+        return str(gguf.locate(gguf_source(wildcards)))
+    except UserError:
+        return []
+
+
 def checkpoint_source(wildcards):
-    """Where a checkpoint comes from; the demo's from the folder it is trained into."""
+    """Where a checkpoint comes from; what is made here from the folder it is made into."""
     return study.source(config, wildcards.pair, wildcards.end)
 
 
 def checkpoint_files(wildcards):
-    """The files of a checkpoint that are on this machine already, or the demo's folder."""
+    """The files of a checkpoint that are on this machine already, or the folder made here."""
     return study.source_files(config, wildcards.pair, wildcards.end)
 
 
@@ -199,12 +223,12 @@ def image_key(wildcards):
 
 
 def continued_start(wildcards):
-    """Where the checkpoint comes from that a continued pretraining starts from."""
+    """Where the checkpoint comes from that a continued training starts from."""
     return study.place(config["continued"][wildcards.continued]["start"])
 
 
 def continued_files(wildcards):
-    """The files of that checkpoint that are on this machine already, or the demo's folder."""
+    """The files of that checkpoint that are on this machine already, or the folder made here."""
     return study.place_files(config["continued"][wildcards.continued]["start"])
 
 
@@ -214,13 +238,13 @@ def continued_key(wildcards):
 
 
 def continued_data(wildcards):
-    """The text of a continued pretraining."""
+    """The text, or the prompts with answers, of a continued training."""
     data = config["continued"][wildcards.continued]["data"]
     return os.path.relpath(configuration.data_file(data, PROJECT))
 
 
 def continued_recipe(wildcards):
-    """The options of a continued pretraining, with its seed."""
+    """The options of a continued training, with its seed."""
     return study.continued(config, wildcards.continued)
 
 

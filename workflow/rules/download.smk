@@ -38,6 +38,26 @@ rule make_demo_images:
         "../scripts/make_demo_images.py"
 
 
+rule unpack_gguf:
+    input:
+        file=gguf_file,
+    output:
+        checkpoint=directory("resources/gguf/{gguf}"),
+    log:
+        "logs/unpack_gguf/{gguf}.log",
+    benchmark:
+        "benchmarks/unpack_gguf/{gguf}.tsv"
+    conda:
+        "../../envs/deltaedit.yaml"
+    resources:
+        **asked(unpacking_needs),
+    params:
+        source=gguf_source,
+        code=code("unpack_gguf.py"),
+    script:
+        "../scripts/unpack_gguf.py"
+
+
 rule download_checkpoint:
     input:
         local=checkpoint_files,

@@ -14,6 +14,7 @@ from deltaedit import (
     edits,
     figures,
     formats,
+    gguf,
     image_study,
     image_tasks,
     judge,
@@ -28,6 +29,8 @@ from deltaedit import (
 from deltaedit.errors import UserError
 from deltaedit.sweeps import Variant
 
+# What names a source that is made here, and what that is.
+MADE = {"world": "world", "name": "continued training", "file": "GGUF file"}
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 PLURALS = {"suite": "suites", "loss": "losses"}
 
@@ -138,13 +141,14 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
     """Check what a schema cannot: names that refer to others, and options of modules."""
     for name, spec in config["continued"].items():
         _check_continued(f"continued.{name}", spec, config, root)
+    with_place("sources", study.gguf_sources, config)
     for name, pair in config["pairs"].items():
         for end in ("base", "post"):
             kind = _check_source(f"pairs.{name}.{end}", pair[end], config)
             if kind not in (None, pair["kind"]):
-                made = pair[end].get("world") or pair[end]["name"]
-                what = "the world" if "world" in pair[end] else "the continued pretraining"
-                raise ValueError(f"pairs.{name}.kind: must be {kind} for {what} {made!r}")
+                key = next(key for key in MADE if key in pair[end])
+                made = f"the {MADE[key]} {pair[end][key]!r}"
+                raise ValueError(f"pairs.{name}.kind: must be {kind} for {made}")
     for name, sweep in config["sweeps"].items():
         place = f"sweeps.{name}"
         slices = with_place(place, sweeps.slices, name, sweep, config["seed"])
@@ -183,10 +187,10 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
 def _check_continued(
     place: str, spec: Mapping[str, Any], config: Mapping[str, Any], root: Path
 ) -> None:
-    """Check what a continued pretraining starts from and reads."""
+    """Check what a continued training starts from and reads."""
     start = spec["start"]
     if start["source"] == "continued" or (start["source"] == "demo" and "start" in start):
-        raise ValueError(f"{place}.start: stands on a continued pretraining itself; name another")
+        raise ValueError(f"{place}.start: stands on a continued training itself; name another")
     if _check_source(f"{place}.start", start, config) not in (None, "causal_lm"):
         raise ValueError(f"{place}.start: must be a causal_lm, of the world 'language'")
     with_place(f"{place}.data", data_file, spec["data"], root)
@@ -197,8 +201,12 @@ def _check_source(place: str, stated: Mapping[str, Any], config: Mapping[str, An
     match stated:
         case {"source": "path", "path": folder} if not Path(folder).expanduser().is_dir():
             raise ValueError(f"{place}: no folder {folder!r} in {Path.cwd()}")
+        case {"source": "gguf"}:
+            if "package" not in stated:
+                with_place(f"{place}.file", gguf.locate, stated)
+            return "causal_lm"
         case {"source": "continued", "name": name}:
-            _known(f"{place}.name", "continued pretraining", name, config["continued"])
+            _known(f"{place}.name", "continued training", name, config["continued"])
             return "causal_lm"
         case {"source": "demo", "world": world, "stage": stage, **rest}:
             if "start" in rest:
@@ -210,8 +218,8 @@ def _check_source(place: str, stated: Mapping[str, Any], config: Mapping[str, An
 def _check_start(
     place: str, world: str, stage: str, name: str, continued: Mapping[str, Any]
 ) -> None:
-    """Check that a stage of the demo can train on a continued pretraining."""
-    _known(place, "continued pretraining", name, continued)
+    """Check that a stage of the demo can train on a continued training."""
+    _known(place, "continued training", name, continued)
     if stage not in study.STARTS[world]:
         raise ValueError(f"{place}: the stage {stage!r} trains on no other")
     if continued[name]["start"].get("world") != world:

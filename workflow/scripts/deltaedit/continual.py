@@ -1,9 +1,10 @@
-"""Continue the pretraining of a causal language model on new text, with transformers' Trainer.
+"""Continue the training of a causal language model, with transformers' Trainer.
 
-As in appendix A.2 of ParamDelta (Cao et al. 2025): plain next-token loss on packed text, which
-makes the base' that a delta is carried onto. A killed job goes on from its last checkpoint. On
-several GPUs the work is done by one process each, which `command` starts: they share weights,
-gradients and optimizer (FSDP), and the sequences of a step.
+On text it is continued pretraining as in appendix A.2 of ParamDelta (Cao et al. 2025): plain
+next-token loss on packed text, which makes the base' that a delta is carried onto. On prompts with
+answers it is supervised fine-tuning: the same loss on the answers alone. A killed job goes on from
+its last checkpoint. On several GPUs the work is done by one process each, which `command` starts:
+they share weights, gradients and optimizer (FSDP), and the sequences of a step.
 """
 
 import hashlib
@@ -13,7 +14,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -27,14 +29,15 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainingArguments,
-    default_data_collator,
 )
 
 from deltaedit import digest, logs, models, provenance
 from deltaedit.checkpoints import Checkpoint, content_digest, copy_rest, torch_dtype, write_tensors
 from deltaedit.errors import UserError
 from deltaedit.files import whole_folder
+from deltaedit.losses._answers import IGNORED, Encoding, encode, padded
 
+KINDS = (("text",), ("prompt", "answer"))  # what the rows of data hold, all of them the same
 STATE = "trainer_state.json"  # the last file of a Trainer's checkpoint
 
 log = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ log = logging.getLogger(__name__)
 def continue_pretraining(
     start: Path, data: Path, spec: Mapping[str, Any], target: Path, work: Path, code: str = ""
 ) -> None:
-    """Train the model in `start` on the text in `data`, and place it at `target`, whole or absent.
+    """Train the model in `start` on `data`, and place it at `target`, whole or absent.
 
     Weights, gradients and AdamW's moments are float32; on a GPU activations are bfloat16. The
     learning rate falls linearly to 0, gradients are clipped to norm 1, nothing decays. The result
@@ -51,16 +54,17 @@ def continue_pretraining(
 
     Args:
         start: a checkpoint's folder, marked with its provenance.
-        data: see `read_texts`.
+        data: see `read_rows`; text or prompts with answers.
         spec: `steps`, `learning_rate`, `batch_size` (sequences per step, over all GPUs), `length`
-            (tokens of a sequence), `save_every` (steps between checkpoints) and `seed`.
+            (tokens of a sequence, see `sequences`), `save_every` (steps between checkpoints) and
+            `seed`.
         target: the folder to make.
         work: where Trainer's checkpoints stand until the result does, by all that they depend on.
         code: a digest of the code, on which they depend too.
 
     Raises:
-        UserError: text too short or not as it should be, sequences longer than the model takes,
-            weights that transformers names differently.
+        UserError: data too short, too long or not as they should be, sequences longer than the
+            model takes, weights that transformers names differently.
     """
     processes = int(os.environ.get("WORLD_SIZE", 1))
     origin = {
@@ -83,13 +87,14 @@ def continue_pretraining(
     most = getattr(model.config.get_text_config(), "max_position_embeddings", spec["length"])
     if spec["length"] > most:
         raise UserError(f"length {spec['length']}: the model of {start} takes {most} tokens")
-    blocks = pack(read_texts(data), models.load_tokenizer(start), spec["length"])
-    log.info("%d sequences of %d tokens from %s", len(blocks), spec["length"], data)
+    tokenizer = models.load_tokenizer(start)
+    examples = sequences(read_rows(data), tokenizer, spec["length"])
+    log.info("%d sequences of at most %d tokens from %s", len(examples), spec["length"], data)
     trainer = Trainer(
         model,
         arguments,
-        data_collator=default_data_collator,
-        train_dataset=[{"input_ids": block, "labels": block} for block in blocks],
+        data_collator=partial(_collate, tokenizer=tokenizer),
+        train_dataset=examples,
     )
     if trainer.is_world_process_zero():
         trainer.add_callback(_Progress(f"continue_pretraining {target.parent.name}", spec["steps"]))
@@ -113,7 +118,7 @@ def run(job: Mapping[str, Any]) -> None:
         return
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     if subprocess.run(command(gpus, job), env=environment).returncode:
-        raise UserError("continued pretraining failed in one of its processes; see the log")
+        raise UserError("continued training failed in one of its processes; see the log")
 
 
 def command(gpus: int, job: Mapping[str, Any]) -> list[str]:
@@ -146,28 +151,72 @@ def command(gpus: int, job: Mapping[str, Any]) -> list[str]:
     return [*launch, *machine, *itself]
 
 
-def read_texts(data: Path) -> list[str]:
-    """Read documents: a line each of JSON lines, its "text"; any other file is one document.
+def read_rows(data: Path) -> list[dict[str, str]]:
+    """Read JSON lines, all with a "text" or all with a "prompt" and an "answer".
+
+    Any other file is one text.
 
     Raises:
-        UserError: a line without a text, bytes that are not UTF-8.
+        UserError: no line, a line without what it needs or with both, bytes that are not UTF-8.
     """
     try:
         content = data.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{data}: not text in UTF-8 ({error.reason})") from None
     if data.suffix != ".jsonl":
-        return [content]
-    texts = []
+        return [{"text": content}]
+    rows: list[dict[str, str]] = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
             row = json.loads(line)
         except ValueError:
             raise UserError(f"{data}, line {number}: not JSON") from None
-        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-            raise UserError(f'{data}, line {number}: must be an object with a text as "text"')
-        texts.append(row["text"])
-    return texts
+        rows.append(_checked(row, rows[:1], f"{data}, line {number}"))
+    if not rows:
+        raise UserError(f"{data}: has no line")
+    return rows
+
+
+def _checked(row: object, first: Sequence[Mapping[str, str]], where: str) -> dict[str, str]:
+    """Return what a row holds of the kind that it is, which must be that of the first."""
+    held = row if isinstance(row, dict) else {}
+    kinds = [keys for keys in KINDS if all(isinstance(held.get(key), str) for key in keys)]
+    if len(kinds) != 1:
+        wanted = 'a text as "text", or with texts as "prompt" and "answer"'
+        raise UserError(f"{where}: must be an object with {wanted}, not both")
+    found = {key: held[key] for key in kinds[0]}
+    if first and first[0].keys() != found.keys():
+        names = " and ".join(map(repr, found)), " and ".join(map(repr, first[0]))
+        raise UserError(f"{where}: has {names[0]}, line 1 has {names[1]}; make two files")
+    if "answer" in found and not (found["prompt"] and found["answer"]):
+        raise UserError(f"{where}: the prompt or the answer is empty")
+    return found
+
+
+def sequences(
+    rows: Sequence[Mapping[str, str]], tokenizer: PreTrainedTokenizerBase, length: int
+) -> list[dict[str, list[int]]]:
+    """Return the `input_ids` and `labels` of what a model is trained on.
+
+    Texts are packed, see `pack`. A prompt and its answer are one sequence of at most `length`
+    tokens, encoded and labelled as the loss `next_token` does: the answer and the end-of-sequence
+    token after it are predicted, the prompt is not.
+
+    Raises:
+        UserError: texts of fewer than `length` tokens in all, an answer that exceeds them.
+    """
+    if "text" in rows[0]:
+        blocks = pack([row["text"] for row in rows], tokenizer, length)
+        return [{"input_ids": block, "labels": block} for block in blocks]
+    numbered = dict(enumerate(rows, start=1))
+    answers = encode(numbered, ["answer"], tokenizer, Encoding(max_length=sys.maxsize))
+    for number, (answer,) in enumerate(answers, start=1):
+        if len(answer.ids) > length:
+            raise UserError(
+                f"line {number} of the data: {len(answer.ids)} tokens; raise length ({length}) or"
+                " leave the line out"
+            )
+    return [{"input_ids": answer.ids, "labels": answer.labels} for (answer,) in answers]
 
 
 def pack(texts: list[str], tokenizer: PreTrainedTokenizerBase, length: int) -> list[list[int]]:
@@ -198,6 +247,19 @@ def last_checkpoint(work: Path) -> str | None:
         log.info("going on from %s", folder)
         return str(folder)
     return None
+
+
+def _collate(
+    examples: Sequence[Mapping[str, list[int]]], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, torch.Tensor]:
+    """Pad sequences to the longest of them."""
+    ids = [example["input_ids"] for example in examples]
+    labels = [example["labels"] for example in examples]
+    return {
+        "input_ids": padded(ids, tokenizer.pad_token_id or 0),
+        "attention_mask": padded([[1] * len(each) for each in ids], 0),
+        "labels": padded(labels, IGNORED),
+    }
 
 
 class _Progress(TrainerCallback):

@@ -78,8 +78,16 @@ def training() -> Needs:
     return Needs(mem_mb=LIBRARIES_MB, minutes=30)
 
 
+def unpacking(file: int) -> Needs:
+    """Return what turning a GGUF file of so many bytes into a checkpoint needs.
+
+    Its numbers, of four bits or more each, stand in memory in float32, twice.
+    """
+    return Needs(mem_mb=ceil(LIBRARIES_MB + 16 * file / MB), minutes=ceil(20 + 20 * file / GB))
+
+
 def continuation(model: Size, spec: Mapping[str, Any]) -> Needs:
-    """Return what continued pretraining needs: weights, gradients and AdamW's moments in float32.
+    """Return what continued training needs: weights, gradients and AdamW's moments in float32.
 
     Several GPUs share them.
 

@@ -64,11 +64,37 @@ def _made(stated: Mapping[str, Any]) -> str:
             return f"resources/demo/{world}/{stage}"
         case {"source": "continued", "name": name}:
             return f"resources/continued/{name}/model"
+        case {"source": "gguf", "file": file}:
+            return f"resources/gguf/{Path(file).stem}"
     return ""
 
 
+def gguf_sources(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the sources that are GGUF files, by the name of the folder each is unpacked into.
+
+    Raises:
+        ValueError: two different files with one name.
+    """
+    stated = [pair[end] for pair in config["pairs"].values() for end in ("base", "post")]
+    stated += [spec["start"] for spec in config["continued"].values()]
+    found: dict[str, dict[str, Any]] = {}
+    for source in stated:
+        if source["source"] != "gguf":
+            continue
+        known = found.setdefault(Path(source["file"]).stem, dict(source))
+        if known != source:
+            raise ValueError(
+                f"{_place_of(known)} and {_place_of(source)} are two files of one name; rename one"
+            )
+    return found
+
+
+def _place_of(source: Mapping[str, str]) -> str:
+    return " in ".join(source[key] for key in ("file", "package") if key in source)
+
+
 def continued(config: Config, name: str) -> dict[str, Any]:
-    """Return the recipe of a continued pretraining; its seed is the study's if it has no own."""
+    """Return the recipe of a continued training; its seed is the study's if it has no own."""
     stated = config["continued"][name]
     recipe = {key: value for key, value in stated.items() if key not in ("start", "data")}
     return recipe if recipe["seed"] is not None else {**recipe, "seed": config["seed"]}

@@ -201,13 +201,7 @@ def surprisals(
     import torch
     from torch.nn.functional import cross_entropy
 
-    longest = max(len(answer.ids) for answer in answers)
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-
-    def padded(sequences: list[list[int]], value: int) -> Tensor:
-        return torch.tensor([each + [value] * (longest - len(each)) for each in sequences])
-
-    ids = padded([answer.ids for answer in answers], padding)
+    ids = padded([answer.ids for answer in answers], tokenizer.pad_token_id or 0)
     labels = padded([answer.labels for answer in answers], IGNORED)
     mask = padded([[1] * len(answer.ids) for answer in answers], 0)
 
@@ -221,3 +215,11 @@ def surprisals(
         return found.view_as(target)
 
     return each
+
+
+def padded(sequences: Sequence[list[int]], value: int) -> Tensor:
+    """Return sequences as the rows of one tensor, `value` after those that are shorter."""
+    import torch
+
+    longest = max(map(len, sequences))
+    return torch.tensor([each + [value] * (longest - len(each)) for each in sequences])
