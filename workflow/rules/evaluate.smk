@@ -24,6 +24,7 @@ rule evaluate_variants:
         suite=lookup(dpath="suites/{suite}", within=config),
         kept="results/{pair}/kept",
         seed=config["seed"],
+        allow_code=code_allowed,
         code=code("evaluate_variants.py"),
     script:
         "../scripts/evaluate_variants.py"

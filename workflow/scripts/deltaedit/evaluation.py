@@ -11,7 +11,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from deltaedit import memo, models, tasks
+from deltaedit import code_eval, memo, models, tasks
 from deltaedit.errors import UserError
 from deltaedit.memo import Keep
 
@@ -35,6 +35,8 @@ def evaluate(
     manager: TaskManager,
     seed: int,
     keep: Keep = memo.anew,
+    *,
+    allow_code: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate one checkpoint: one row per task, with the suite's metric and its stderr.
 
@@ -47,17 +49,21 @@ def evaluate(
         seed: of few-shot sampling and everything random in lm-eval.
         keep: of rows, by the suite with that task alone and the seed; the model is loaded when the
             first of them is made.
+        allow_code: tasks may run code that the model writes, in a sandbox.
 
     Returns:
         Rows with task, task_version, num_fewshot, metric, filter, value, stderr (None where
         lm-eval has none) and count, the number of documents.
 
     Raises:
-        UserError: a task does not report the suite's metric.
+        UserError: a task does not report the suite's metric, or may run code and the machine has no
+            sandbox.
     """
 
     @cache
     def model() -> HFLM:
+        if allow_code:
+            code_eval.install()
         return HFLM(
             pretrained=models.load_causal_lm(folder, getattr(torch, suite["dtype"])),
             tokenizer=models.load_tokenizer(folder),
@@ -67,13 +73,17 @@ def evaluate(
     rows = []
     for name, task in suite["tasks"].items():
         alone = {**suite, "tasks": {name: task}}
-        make = partial(_evaluate_alone, model, alone, manager, seed)
+        make = partial(_evaluate_alone, model, alone, manager, seed, allow_code)
         rows.append(keep({"suite": alone, "seed": seed}, make))
     return rows
 
 
 def _evaluate_alone(
-    model: Callable[[], HFLM], suite: Mapping[str, Any], manager: TaskManager, seed: int
+    model: Callable[[], HFLM],
+    suite: Mapping[str, Any],
+    manager: TaskManager,
+    seed: int,
+    allow_code: bool,
 ) -> dict[str, Any]:
     [(name, task)] = suite["tasks"].items()
     found = lm_eval.evaluator.simple_evaluate(
@@ -87,6 +97,7 @@ def _evaluate_alone(
         numpy_random_seed=seed,
         torch_random_seed=seed,
         fewshot_random_seed=seed,
+        confirm_run_unsafe_code=allow_code,
     )
     return _row(name, task, found)
 
