@@ -314,6 +314,12 @@ def judged_documents(wildcards):
     return sorted({judge["document"] for judge in task_judges(wildcards).values()})
 
 
+def code_allowed(wildcards):
+    """Whether a suite's tasks may run code that a model writes; none may if none would."""
+    names = config["suites"][wildcards.suite]["tasks"]
+    return config["allow_code_execution"] and any(map(tasks.runs_code, names))
+
+
 def loss_inputs(wildcards):
     """The data of a loss: a file, or a task's prepared images and the head that they need."""
     loss = config["losses"][wildcards.loss]

@@ -26,6 +26,7 @@ rule evaluate_variants:
         judges=task_judges,
         kept="results/{pair}/kept",
         seed=config["seed"],
+        allow_code=code_allowed,
         code=code("evaluate_variants.py"),
     script:
         "../scripts/evaluate_variants.py"

@@ -21,6 +21,7 @@ def evaluate_variants(
     seed: int,
     kept: str,
     made_with: Mapping[str, Any],
+    allow_code: bool = False,
 ) -> list[dict[str, Any]]:
     manager = evaluation.task_manager(list(suite["tasks"]))
     # What a task is made of tells its measurements apart, as its options do.
@@ -31,7 +32,9 @@ def evaluate_variants(
     for name, judge in judges.items():
         specs[name]["judge"] = judge
     suite = {**suite, "tasks": specs}
-    one = partial(evaluation.evaluate, suite=suite, manager=manager, seed=seed)
+    one = partial(
+        evaluation.evaluate, suite=suite, manager=manager, seed=seed, allow_code=allow_code
+    )
     return slices.measure(variants, keys, "evaluate", kept, made_with, one)
 
 
@@ -62,5 +65,6 @@ if __name__ == "__main__":
             "versions": record["versions"],
             "device": models.DEVICE,
         },
+        params.allow_code,
     )
     files.write_json(snakemake.output.scores, {"rows": rows, "provenance": record})

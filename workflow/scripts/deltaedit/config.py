@@ -154,7 +154,7 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         slices = with_place(place, sweeps.slices, name, sweep, config["seed"])
         _check_sources(place, sweep, slices, config)
     for name, suite in config["suites"].items():
-        _check_suite(f"suites.{name}.tasks", suite["tasks"])
+        _check_suite(f"suites.{name}.tasks", suite["tasks"], config["allow_code_execution"])
         for task, spec in suite["tasks"].items():
             _check_judge(f"suites.{name}.tasks.{task}", spec, config["judges"])
         _check_backend(f"suites.{name}", suite)
@@ -260,7 +260,7 @@ def _check_sources(
         with_place(f"{place}.formats", formats.check, sweep["formats"], method, params)
 
 
-def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]], allow_code: bool) -> None:
     """Check that the tasks of a suite exist, are all of texts or all of images, and report it."""
     of_images = [task for task in specs if task in image_tasks.names()]
     if of_images and len(of_images) < len(specs):
@@ -272,6 +272,7 @@ def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]]) -> None:
         if not of_images:
             with_place(place, tasks.find, task)
             with_place(f"{place}.{task}", tasks.check, task, spec)
+            with_place(f"{place}.{task}", tasks.check_code, task, allow_code)
             if spec["revision"]:
                 raise ValueError(f"{place}.{task}.revision: only image tasks have one")
         elif spec["metric"] != image_tasks.METRIC:

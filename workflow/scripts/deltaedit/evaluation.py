@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoConfig
 
-from deltaedit import judge, memo, models, tasks
+from deltaedit import code_eval, judge, memo, models, tasks
 from deltaedit.errors import UserError
 from deltaedit.judge import Judge
 from deltaedit.memo import Keep
@@ -57,6 +57,8 @@ def evaluate(
     manager: TaskManager,
     seed: int,
     keep: Keep = memo.anew,
+    *,
+    allow_code: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate one checkpoint: one row per task, with the suite's metric and its stderr.
 
@@ -72,6 +74,7 @@ def evaluate(
         seed: of few-shot sampling and everything random in lm-eval.
         keep: of rows, by the suite with that task alone and the seed; the model is loaded when the
             first of them is made.
+        allow_code: tasks may run code that the model writes, in a sandbox.
 
     Returns:
         Rows with task, task_version, num_fewshot, metric, filter, value, stderr (None where
@@ -80,13 +83,16 @@ def evaluate(
         and is_right.
 
     Raises:
-        UserError: a task does not report the suite's metric, or the judge does not answer.
+        UserError: a task does not report the suite's metric, the judge does not answer, or a task
+            may run code and the machine has no sandbox.
     """
     rows = []
     with ExitStack() as loaded:
 
         @cache
         def model() -> TemplateLM:
+            if allow_code:
+                code_eval.install()
             if suite["backend"] == "vllm":
                 return loaded.enter_context(_vllm(folder, suite, seed))
             return _Transformers(folder, suite)
@@ -94,7 +100,7 @@ def evaluate(
         for name, task in suite["tasks"].items():
             spec = {key: value for key, value in task.items() if key != "judge"}
             alone = {**suite, "tasks": {name: spec}}
-            make = partial(_evaluate_alone, model, alone, manager, seed)
+            make = partial(_evaluate_alone, model, alone, manager, seed, allow_code)
             row = keep({"suite": alone, "seed": seed}, make)
             rows.append(_judged(row, keep=keep, **task["judge"]) if "judge" in task else row)
     return rows
@@ -161,7 +167,11 @@ def _shares(heads: int, gpus: int) -> int:
 
 
 def _evaluate_alone(
-    model: Callable[[], TemplateLM], suite: Mapping[str, Any], manager: TaskManager, seed: int
+    model: Callable[[], TemplateLM],
+    suite: Mapping[str, Any],
+    manager: TaskManager,
+    seed: int,
+    allow_code: bool,
 ) -> dict[str, Any]:
     [(name, task)] = suite["tasks"].items()
     is_judged = task["metric"] == judge.METRIC
@@ -180,6 +190,7 @@ def _evaluate_alone(
         numpy_random_seed=seed,
         torch_random_seed=seed,
         fewshot_random_seed=seed,
+        confirm_run_unsafe_code=allow_code,
     )
     if (size := suite["batch_size"]) == "auto":
         size = min(lm.found, default=None)  # several, if the task asks for several kinds of answers
