@@ -400,7 +400,7 @@ def test_data_of_a_loss_may_be_images(tmp_path):
         (
             ("suites", "digits", "tasks", "demo_digits", "num_fewshot"),
             5,
-            "suites.digits.tasks.demo_digits: an image task has no num_fewshot and no filter",
+            "suites.digits.tasks.demo_digits: an image task has no num_fewshot, filter or data",
         ),
         (
             ("suites", "demo", "tasks", "demo_math", "revision"),

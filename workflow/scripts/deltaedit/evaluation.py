@@ -20,12 +20,16 @@ from deltaedit.memo import Keep
 lm_eval.evaluator.add_env_info = lambda storage: None
 
 
-def task_manager(names: list[str]) -> TaskManager:
-    """Index the project's tasks, and lm-eval's own only if a name is not among the project's."""
+def task_manager(names: list[str], data: str | None = None) -> TaskManager:
+    """Index the project's tasks, and lm-eval's own only if a name is not among the project's.
+
+    `data` is the folder that tasks read which have no data of their own.
+    """
     ours = tasks.shipped()
     return TaskManager(
         include_path=str(tasks.SHIPPED),
         include_defaults=any(name not in ours for name in names),
+        metadata={"data": data} if data else None,
     )
 
 
@@ -42,7 +46,8 @@ def evaluate(
 
     Args:
         folder: the checkpoint, with its tokenizer.
-        suite: `tasks` (name -> metric, filter, num_fewshot), `batch_size`, `dtype`, `limit`.
+        suite: `tasks` (name -> metric, filter, num_fewshot and perhaps data, a folder),
+            `batch_size`, `dtype`, `limit`.
         manager: from `task_manager`, made once for all checkpoints.
         seed: of few-shot sampling and everything random in lm-eval.
         keep: of rows, by the suite with that task alone and the seed; the model is loaded when the
@@ -50,7 +55,8 @@ def evaluate(
 
     Returns:
         Rows with task, task_version, num_fewshot, metric, filter, value, stderr (None where
-        lm-eval has none) and count, the number of documents.
+        lm-eval has none) and count, the number of documents, in a group of all its tasks.
+        num_fewshot is what ran: lm-eval keeps that of tasks which have no examples.
 
     Raises:
         UserError: a task does not report the suite's metric.
@@ -76,6 +82,8 @@ def _evaluate_alone(
     model: Callable[[], HFLM], suite: Mapping[str, Any], manager: TaskManager, seed: int
 ) -> dict[str, Any]:
     [(name, task)] = suite["tasks"].items()
+    if "data" in task:
+        manager = task_manager([name], task["data"])
     found = lm_eval.evaluator.simple_evaluate(
         model=model(),
         tasks=[name],
@@ -103,10 +111,10 @@ def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[s
     return {
         "task": name,
         "task_version": found["versions"].get(name),
-        "num_fewshot": task["num_fewshot"],
+        "num_fewshot": found["n-shot"].get(name, task["num_fewshot"]),
         "metric": task["metric"],
         "filter": task["filter"],
         "value": float(scores[key]),
         "stderr": stderr if isinstance(stderr, float) and math.isfinite(stderr) else None,
-        "count": found["n-samples"][name]["effective"] if name in found["n-samples"] else None,
+        "count": scores["sample_len"],
     }
