@@ -261,10 +261,28 @@ def export_formats(wildcards):
     return study.exported(config, wildcards.sweep)
 
 
+def suite(wildcards):
+    """A suite of texts, with the folders of its tasks' data from here."""
+    options = config["suites"][wildcards.suite]
+    located = {
+        name: {
+            **task,
+            "data": os.path.relpath(tasks.data_folder(task["data"], PROJECT)),
+        }
+        for name, task in options["tasks"].items()
+        if "data" in task
+    }
+    return {**options, "tasks": {**options["tasks"], **located}}
+
+
 def task_files(wildcards):
-    """The files of the project's own tasks in a suite."""
-    names = list(config["suites"][wildcards.suite]["tasks"])
-    return [os.path.relpath(file) for file in tasks.files(names)]
+    """The files of the project's own tasks in a suite, and of the data that the suite names."""
+    specs = suite(wildcards)["tasks"]
+    found = tasks.files(list(specs))
+    for name, task in specs.items():
+        if "data" in task:
+            found += tasks.data_files(name, Path(task["data"]))
+    return [os.path.relpath(file) for file in found]
 
 
 def loss_inputs(wildcards):

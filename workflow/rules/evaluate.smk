@@ -21,7 +21,7 @@ rule evaluate_variants:
         slices=slices,
     params:
         variants=variants,
-        suite=lookup(dpath="suites/{suite}", within=config),
+        suite=suite,
         kept="results/{pair}/kept",
         seed=config["seed"],
         code=code("evaluate_variants.py"),

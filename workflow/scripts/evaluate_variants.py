@@ -6,6 +6,7 @@ logs.to_file(snakemake.log[0])  # before the imports that can fail
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from deltaedit import digest, evaluation, files, models, provenance, slices, tasks
@@ -21,10 +22,10 @@ def evaluate_variants(
 ) -> list[dict[str, Any]]:
     manager = evaluation.task_manager(list(suite["tasks"]))
     # What a task is made of tells its measurements apart, as its options do.
-    specs = {
-        name: {**spec, "content": digest.of_files(tasks.files([name]))}
-        for name, spec in suite["tasks"].items()
-    }
+    specs = {}
+    for name, spec in suite["tasks"].items():
+        data = tasks.data_files(name, Path(spec["data"])) if "data" in spec else []
+        specs[name] = {**spec, "content": digest.of_files([*tasks.files([name]), *data])}
     suite = {**suite, "tasks": specs}
     one = partial(evaluation.evaluate, suite=suite, manager=manager, seed=seed)
     return slices.measure(variants, keys, "evaluate", kept, made_with, one)
