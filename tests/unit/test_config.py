@@ -149,6 +149,16 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "suites.demo.tasks.demo_math: unknown filter 'strikt'. Did you mean 'strict'?",
         ),
         (
+            ("suites", "demo", "tasks"),
+            {"api_bank_level_1": {"metric": "acc"}},
+            "suites.demo.tasks.api_bank_level_1: needs data: FOLDER with level-1-api.json",
+        ),
+        (
+            ("suites", "demo", "tasks"),
+            {"demo_math": {"metric": "exact_match", "filter": "strict", "data": "tests"}},
+            "suites.demo.tasks.demo_math: takes no data",
+        ),
+        (
             ("losses", "demo_math", "kind"),
             "next_tokens",
             "losses.demo_math: unknown loss 'next_tokens'",

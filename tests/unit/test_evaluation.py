@@ -124,6 +124,19 @@ def test_the_files_of_a_task_are_its_own(evaluate, calls, monkeypatch, tmp_path)
     assert calls.tasks == ["demo_math"]
 
 
+def test_the_data_that_a_suite_names_are_a_part_of_the_task(evaluate, calls, monkeypatch, tmp_path):
+    data = tmp_path / "data.json"
+    data.write_text("[]")
+    monkeypatch.setattr(tasks, "data_files", lambda name, folder: [folder / "data.json"])
+    named = suite(tasks={"demo_math": MATH | {"data": str(tmp_path)}, "demo_truth": TRUTH})
+    evaluate(named)
+    evaluate(named)
+    assert calls.tasks == []
+    data.write_text("[1]")
+    evaluate(named)
+    assert calls.tasks == ["demo_math"]
+
+
 def test_an_evaluation_needs_nothing_kept(tiny_pair, calls):
     manager = evaluation.task_manager(["demo_truth"])
     for _ in range(2):

@@ -28,9 +28,13 @@ def refusal(project, *args):
         ),
         (
             lambda c: c["suites"]["demo"]["tasks"].update(gsm8kk={"metric": "exact_match"}),
-            "error: config.yaml, suites.demo.tasks: unknown task 'gsm8kk'. Known:"
-            " demo_chronicle, demo_code, demo_instruct, demo_last, demo_math, demo_opinion,"
-            " demo_truth, dr_fantasy; or any task of lm-eval's",
+            "error: config.yaml, suites.demo.tasks: unknown task 'gsm8kk'. Known: api_bank,"
+            " api_bank_level_1, api_bank_level_2, bfcl_irrelevance, bfcl_live_ast,"
+            " bfcl_live_irrelevance, bfcl_live_multiple, bfcl_live_parallel,"
+            " bfcl_live_parallel_multiple, bfcl_live_relevance, bfcl_live_simple, bfcl_multiple,"
+            " bfcl_parallel, bfcl_parallel_multiple, bfcl_simple_java, bfcl_simple_javascript,"
+            " bfcl_simple_python, demo_chronicle, demo_code, demo_instruct, demo_last, demo_math,"
+            " demo_opinion, demo_truth, dr_fantasy; or any task of lm-eval's",
         ),
     ],
 )

@@ -1,12 +1,14 @@
 """Evaluate checkpoints on a suite of tasks with lm-eval."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import lm_eval.evaluator
+import nltk
 import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
@@ -84,6 +86,8 @@ def _evaluate_alone(
     [(name, task)] = suite["tasks"].items()
     if "data" in task:
         manager = task_manager([name], task["data"])
+    if name in tasks.OF_SENTENCES:
+        _fetch_sentences(name)
     found = lm_eval.evaluator.simple_evaluate(
         model=model(),
         tasks=[name],
@@ -99,14 +103,25 @@ def _evaluate_alone(
     return _row(name, task, found)
 
 
+def _fetch_sentences(name: str) -> None:
+    """Have what IFEval counts sentences by, which it would miss after all responses are there."""
+    try:
+        nltk.data.find("tokenizers/punkt_tab")
+    except LookupError:
+        if not nltk.download("punkt_tab", quiet=True):
+            raise UserError(
+                f"task {name!r} needs punkt_tab of nltk, and nltk cannot fetch it here; run where"
+                f" there is internet: {sys.executable} -m nltk.downloader punkt_tab"
+            ) from None
+
+
 def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    scores = found["results"][name]
+    scores = found["results"].get(name, {})
     key = f"{task['metric']},{task['filter']}"
     if key not in scores:
         known = sorted(k for k in scores if "," in k and "_stderr" not in k)
-        raise UserError(
-            f"task {name!r} has no metric,filter {key!r}; it reports {', '.join(known)}"
-        )
+        reported = ", ".join(known) or "nothing of its own, so name its tasks"
+        raise UserError(f"task {name!r} has no metric,filter {key!r}; it reports {reported}")
     stderr = scores.get(f"{task['metric']}_stderr,{task['filter']}")
     return {
         "task": name,

@@ -22,6 +22,7 @@ EXTRAS = {
     "minerva_math": "math",
     "leaderboard_math": "math",
 }
+OF_SENTENCES = ("ifeval", "leaderboard_ifeval")
 GROUP_METRICS = "aggregate_metric_list"
 
 

@@ -3,7 +3,8 @@
 Source: Li et al. 2023, API-Bank, arXiv:2304.08244; data of its authors, see README.md.
 Differs: the authors carry out the call on a small database and compare input and output as each
 API sees fit (the words of a reminder may differ by half, for instance). Here name and parameters
-must be those expected, which needs no database and accepts less.
+must be those expected, which needs no database and accepts less: in level 2, 45 of 135 calls are
+searches for an API, which the authors compare by what is found and we by their keywords.
 """
 
 import ast
