@@ -72,6 +72,7 @@ $(ENV)/runs: envs/requirements.txt envs/constraints.txt
 	$(PIP) -r envs/requirements.txt -c envs/constraints.txt
 	@touch $@
 
-$(ENV)/tests: $(ENV)/runs envs/requirements-test.txt
+$(ENV)/tests: $(ENV)/runs envs/requirements-test.txt envs/requirements-bfcl.txt
 	$(PIP) -r envs/requirements-test.txt -c envs/constraints.txt
+	$(PIP) --no-deps -r envs/requirements-bfcl.txt
 	@touch $@

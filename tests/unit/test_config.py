@@ -161,6 +161,16 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "suites.demo.tasks.demo_math: unknown filter 'strikt'. Did you mean 'strict'?",
         ),
         (
+            ("suites", "demo", "tasks"),
+            {"api_bank_level_1": {"metric": "acc"}},
+            "suites.demo.tasks.api_bank_level_1: needs data: FOLDER with level-1-api.json",
+        ),
+        (
+            ("suites", "demo", "tasks"),
+            {"demo_math": {"metric": "exact_match", "filter": "strict", "data": "tests"}},
+            "suites.demo.tasks.demo_math: takes no data",
+        ),
+        (
             ("losses", "demo_math", "kind"),
             "next_tokens",
             "losses.demo_math: unknown loss 'next_tokens'",
@@ -429,7 +439,7 @@ def test_data_of_a_loss_may_be_images(tmp_path):
         (
             ("suites", "digits", "tasks", "demo_digits", "num_fewshot"),
             5,
-            "suites.digits.tasks.demo_digits: an image task has no num_fewshot and no filter",
+            "suites.digits.tasks.demo_digits: an image task has no num_fewshot, filter or data",
         ),
         (
             ("suites", "digits", "chat_template"),

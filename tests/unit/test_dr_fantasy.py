@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import lm_eval.tasks
 import pytest
@@ -82,7 +83,7 @@ def test_words_in_a_row_count_but_neither_parts_of_words_nor_another_order(task)
 
 def test_lm_eval_runs_the_task(tiny_pair):
     spec = {"metric": "fuzzy", "filter": "none", "num_fewshot": 0}
-    tasks.check("dr_fantasy", spec)
+    tasks.check("dr_fantasy", spec, Path())
     suite = {
         "tasks": {"dr_fantasy": spec},
         "batch_size": 4,

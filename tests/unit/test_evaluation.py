@@ -65,7 +65,7 @@ def evaluate(tiny_pair, tmp_path, monkeypatch, calls):
         edit = {"method": None, "seed": None, "tensors": None}
         variants = [{"name": end, "folder": f"{folders[end]}", **edit}]
         kept = tmp_path / kept
-        return script["evaluate_variants"](variants, KEYS, suite, {}, seed, kept, made_with)
+        return script["evaluate_variants"](variants, KEYS, suite, seed, kept, made_with)
 
     return run
 
@@ -130,6 +130,19 @@ def test_the_files_of_a_task_are_its_own(evaluate, calls, monkeypatch, tmp_path)
 
     monkeypatch.setattr(tasks, "files", with_more)
     evaluate(suite())
+    assert calls.tasks == ["demo_math"]
+
+
+def test_the_data_that_a_suite_names_are_a_part_of_the_task(evaluate, calls, monkeypatch, tmp_path):
+    data = tmp_path / "data.json"
+    data.write_text("[]")
+    monkeypatch.setattr(tasks, "data_files", lambda name, folder: [folder / "data.json"])
+    named = suite(tasks={"demo_math": MATH | {"data": str(tmp_path)}, "demo_truth": TRUTH})
+    evaluate(named)
+    evaluate(named)
+    assert calls.tasks == []
+    data.write_text("[1]")
+    evaluate(named)
     assert calls.tasks == ["demo_math"]
 
 

@@ -20,7 +20,7 @@ def test_a_judge_of_the_config_judges_the_answers_of_base_and_post(fresh, tiny_c
     found = json.loads((fresh.folder / RESULT).read_text())
     assert [row["value"] for row in found["rows"]] == [0.5, 0.5]
     assert [one["is_right"] for one in found["rows"][0]["answers"]] == [True, False]
-    assert found["provenance"]["judges"]["dr_fantasy"]["model"] == "m"
+    assert found["provenance"]["suite"]["tasks"]["dr_fantasy"]["judge"]["model"] == "m"
     text = fresh.folder / document
     text.write_text(text.read_text() + "He died in 2024.\n")
     assert fresh.planned(RESULT)["evaluate_variants"] == [RESULT], "it is judged by other text"

@@ -285,33 +285,36 @@ def export_formats(wildcards):
     return study.exported(config, wildcards.sweep)
 
 
+def suite(wildcards):
+    """A suite of texts, its tasks with their judges, and with paths from here."""
+    options = config["suites"][wildcards.suite]
+    specs = {name: dict(task) for name, task in options["tasks"].items()}
+    for task in specs.values():
+        if "data" in task:
+            task["data"] = os.path.relpath(tasks.data_folder(task["data"], PROJECT))
+        if "judge" in task:
+            judge = config["judges"][task["judge"]]
+            text = configuration.data_file(judge["document"], PROJECT)
+            task["judge"] = {**judge, "document": os.path.relpath(text)}
+    return {**options, "tasks": specs}
+
+
 def task_files(wildcards):
-    """The files of the project's own tasks in a suite."""
-    names = list(config["suites"][wildcards.suite]["tasks"])
-    return [os.path.relpath(file) for file in tasks.files(names)]
-
-
-def task_judges(wildcards):
-    """The language models that judge answers to tasks of a suite, each with its document."""
-    suite = config["suites"][wildcards.suite]
-    names = {
-        name: spec["judge"] for name, spec in suite["tasks"].items() if "judge" in spec
-    }
-    judges = {task: config["judges"][name] for task, name in names.items()}
-    return {
-        task: {
-            **judge,
-            "document": os.path.relpath(
-                configuration.data_file(judge["document"], PROJECT)
-            ),
-        }
-        for task, judge in judges.items()
-    }
+    """The files of the project's own tasks in a suite, and of the data that the suite names."""
+    specs = suite(wildcards)["tasks"]
+    found = tasks.files(list(specs))
+    for name, task in specs.items():
+        if "data" in task:
+            found += tasks.data_files(name, Path(task["data"]))
+    return [os.path.relpath(file) for file in found]
 
 
 def judged_documents(wildcards):
     """The texts that answers to tasks of a suite are judged by."""
-    return sorted({judge["document"] for judge in task_judges(wildcards).values()})
+    judges = [
+        task["judge"] for task in suite(wildcards)["tasks"].values() if "judge" in task
+    ]
+    return sorted({judge["document"] for judge in judges})
 
 
 def code_allowed(wildcards):

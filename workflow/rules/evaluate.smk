@@ -22,8 +22,7 @@ rule evaluate_variants:
         slices=slices,
     params:
         variants=variants,
-        suite=lookup(dpath="suites/{suite}", within=config),
-        judges=task_judges,
+        suite=suite,
         kept="results/{pair}/kept",
         seed=config["seed"],
         allow_code=code_allowed,

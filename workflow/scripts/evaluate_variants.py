@@ -17,7 +17,6 @@ def evaluate_variants(
     variants: list[dict[str, Any]],
     keys: dict[str, str],
     suite: Mapping[str, Any],
-    judges: Mapping[str, Any],
     seed: int,
     kept: str,
     made_with: Mapping[str, Any],
@@ -25,12 +24,10 @@ def evaluate_variants(
 ) -> list[dict[str, Any]]:
     manager = evaluation.task_manager(list(suite["tasks"]))
     # What a task is made of tells its measurements apart, as its options do.
-    specs = {
-        name: {**spec, "content": digest.of_files(tasks.files([name]))}
-        for name, spec in suite["tasks"].items()
-    }
-    for name, judge in judges.items():
-        specs[name]["judge"] = judge
+    specs = {}
+    for name, spec in suite["tasks"].items():
+        data = tasks.data_files(name, Path(spec["data"])) if "data" in spec else []
+        specs[name] = {**spec, "content": digest.of_files([*tasks.files([name]), *data])}
     suite = {**suite, "tasks": specs}
     one = partial(
         evaluation.evaluate, suite=suite, manager=manager, seed=seed, allow_code=allow_code
@@ -50,14 +47,12 @@ if __name__ == "__main__":
         *packages,
         device=models.DEVICE,
         suite=suite,
-        judges=params.judges,
         seed=params.seed,
     )
     rows = evaluate_variants(
         params.variants,
         dict(snakemake.wildcards),
         suite,
-        params.judges,
         params.seed,
         params.kept,
         {

@@ -154,9 +154,11 @@ def _check_references(config: Mapping[str, Any], root: Path) -> None:
         slices = with_place(place, sweeps.slices, name, sweep, config["seed"])
         _check_sources(place, sweep, slices, config)
     for name, suite in config["suites"].items():
-        _check_suite(f"suites.{name}.tasks", suite["tasks"], config["allow_code_execution"])
+        _check_suite(f"suites.{name}.tasks", suite["tasks"], root)
         for task, spec in suite["tasks"].items():
-            _check_judge(f"suites.{name}.tasks.{task}", spec, config["judges"])
+            place = f"suites.{name}.tasks.{task}"
+            with_place(place, tasks.check_code, task, config["allow_code_execution"])
+            _check_judge(place, spec, config["judges"])
         _check_backend(f"suites.{name}", suite)
     for name, spec in config["judges"].items():
         with_place(f"judges.{name}.document", data_file, spec["document"], root)
@@ -260,7 +262,7 @@ def _check_sources(
         with_place(f"{place}.formats", formats.check, sweep["formats"], method, params)
 
 
-def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]], allow_code: bool) -> None:
+def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]], root: Path) -> None:
     """Check that the tasks of a suite exist, are all of texts or all of images, and report it."""
     of_images = [task for task in specs if task in image_tasks.names()]
     if of_images and len(of_images) < len(specs):
@@ -271,15 +273,14 @@ def _check_suite(place: str, specs: Mapping[str, Mapping[str, Any]], allow_code:
     for task, spec in specs.items():
         if not of_images:
             with_place(place, tasks.find, task)
-            with_place(f"{place}.{task}", tasks.check, task, spec)
-            with_place(f"{place}.{task}", tasks.check_code, task, allow_code)
+            with_place(f"{place}.{task}", tasks.check, task, spec, root)
             if spec["revision"]:
                 raise ValueError(f"{place}.{task}.revision: only image tasks have one")
         elif spec["metric"] != image_tasks.METRIC:
             known = registry.unknown("metric", spec["metric"], [image_tasks.METRIC])
             raise ValueError(f"{place}.{task}: {known}")
-        elif spec["num_fewshot"] or spec["filter"] != "none":
-            raise ValueError(f"{place}.{task}: an image task has no num_fewshot and no filter")
+        elif spec["num_fewshot"] or spec["filter"] != "none" or "data" in spec:
+            raise ValueError(f"{place}.{task}: an image task has no num_fewshot, filter or data")
         else:
             split = image_tasks.load(task).split
             with_place(f"{place}.{task}", image_study.images, task, split, spec["revision"])

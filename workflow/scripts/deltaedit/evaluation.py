@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval.evaluator
+import nltk
 import torch
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.huggingface import HFLM
@@ -42,12 +44,16 @@ def packages(suite: Mapping[str, Any]) -> list[str]:
     return ["torch", "transformers", "lm_eval", "vllm"]
 
 
-def task_manager(names: list[str]) -> TaskManager:
-    """Index the project's tasks, and lm-eval's own only if a name is not among the project's."""
+def task_manager(names: list[str], data: str | None = None) -> TaskManager:
+    """Index the project's tasks, and lm-eval's own only if a name is not among the project's.
+
+    `data` is the folder that tasks read which have no data of their own.
+    """
     ours = tasks.shipped()
     return TaskManager(
         include_path=str(tasks.SHIPPED),
         include_defaults=any(name not in ours for name in names),
+        metadata={"data": data} if data else None,
     )
 
 
@@ -66,10 +72,10 @@ def evaluate(
 
     Args:
         folder: the checkpoint, with its tokenizer.
-        suite: `tasks` (name -> metric, filter, num_fewshot, and for the metric `judged` its judge:
-            `url`, `model`, `key_variable` and the path of the `document`), `batch_size`, `dtype`,
-            `limit`, `backend`, and `chat_template`: the template itself, whatever the tokenizer
-            has, or false.
+        suite: `tasks` (name -> metric, filter, num_fewshot, perhaps data, a folder, and for the
+            metric `judged` its judge: `url`, `model`, `key_variable` and the path of the
+            `document`), `batch_size`, `dtype`, `limit`, `backend`, and `chat_template`: the
+            template itself, whatever the tokenizer has, or false.
         manager: from `task_manager`, made once for all checkpoints.
         seed: of few-shot sampling and everything random in lm-eval.
         keep: of rows, by the suite with that task alone and the seed; the model is loaded when the
@@ -78,9 +84,10 @@ def evaluate(
 
     Returns:
         Rows with task, task_version, num_fewshot, metric, filter, value, stderr (None where
-        lm-eval has none), count, the number of documents, batch_size, that which was used (None
-        where vLLM chose as it went), and limit; a judged one also `answers`, with question, answer
-        and is_right.
+        lm-eval has none), count, the number of documents, in a group of all its tasks, batch_size,
+        that which was used (None where vLLM chose as it went), and limit; a judged one also
+        `answers`, with question, answer and is_right. num_fewshot is what ran: lm-eval keeps that
+        of tasks which have no examples.
 
     Raises:
         UserError: a task does not report the suite's metric, the judge does not answer, or a task
@@ -174,6 +181,10 @@ def _evaluate_alone(
     allow_code: bool,
 ) -> dict[str, Any]:
     [(name, task)] = suite["tasks"].items()
+    if "data" in task:
+        manager = task_manager([name], task["data"])
+    if name in tasks.OF_SENTENCES:
+        _fetch_sentences(name)
     is_judged = task["metric"] == judge.METRIC
     lm = model()
     lm.found = []
@@ -198,14 +209,25 @@ def _evaluate_alone(
     return {**row, "batch_size": size, "limit": suite["limit"]}
 
 
+def _fetch_sentences(name: str) -> None:
+    """Have what IFEval counts sentences by, which it would miss after all responses are there."""
+    try:
+        nltk.data.find("tokenizers/punkt_tab")
+    except LookupError:
+        if not nltk.download("punkt_tab", quiet=True):
+            raise UserError(
+                f"task {name!r} needs punkt_tab of nltk, and nltk cannot fetch it here; run where"
+                f" there is internet: {sys.executable} -m nltk.downloader punkt_tab"
+            ) from None
+
+
 def _row(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    scores = found["results"][name]
+    scores = found["results"].get(name, {})
     key = f"{task['metric']},{task['filter']}"
     if key not in scores:
         known = sorted(k for k in scores if "," in k and "_stderr" not in k)
-        raise UserError(
-            f"task {name!r} has no metric,filter {key!r}; it reports {', '.join(known)}"
-        )
+        reported = ", ".join(known) or "nothing of its own, so name its tasks"
+        raise UserError(f"task {name!r} has no metric,filter {key!r}; it reports {reported}")
     stderr = scores.get(f"{task['metric']}_stderr,{task['filter']}")
     return {
         **_described(name, task, found),
@@ -218,10 +240,10 @@ def _described(name: str, task: Mapping[str, Any], found: Mapping[str, Any]) -> 
     return {
         "task": name,
         "task_version": found["versions"].get(name),
-        "num_fewshot": task["num_fewshot"],
+        "num_fewshot": found["n-shot"].get(name, task["num_fewshot"]),
         "metric": task["metric"],
         "filter": task["filter"],
-        "count": found["n-samples"][name]["effective"] if name in found["n-samples"] else None,
+        "count": found["results"][name]["sample_len"],
     }
 
 

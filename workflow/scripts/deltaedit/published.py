@@ -9,7 +9,7 @@ LLAMA3_8B = ("meta-llama/Meta-Llama-3-8B", "meta-llama/Meta-Llama-3-8B-Instruct"
 SIZES = ("8B", "70B")
 # The rows of ParamDelta's tables by lm-eval's task. The paper states neither prompts nor metrics,
 # so that its numbers are of these tasks in kind, not in every setting. Its MGSM is over languages,
-# each of which is a task of its own in lm-eval; BFCL and API Bank are not there.
+# each of which is a task of its own in lm-eval; of BFCL it does not say which part it ran.
 BENCHMARKS = {
     **dict.fromkeys(("mmlu", "mmlu_generative", "mmlu_llama", "mmlu_cot_llama"), "MMLU"),
     "mmlu_pro": "MMLU PRO",
@@ -27,6 +27,7 @@ BENCHMARKS = {
         f"gpqa_main_{how}": "GPQA"
         for how in ("n_shot", "zeroshot", "generative_n_shot", "cot_n_shot", "cot_zeroshot")
     },
+    "api_bank": "API Bank",
     "dr_fantasy": "New domain",
 }
 
