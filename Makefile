@@ -57,6 +57,7 @@ readme: demo
 	$(BIN)/snakemake --cores $(CORES) --configfile configs/param-delta-demo.yaml \
 	  --directory studies/param-delta
 	$(BIN)/python docs/update_readme.py
+	$(BIN)/python docs/update_presets.py
 
 format: $(ENV)/tests
 	$(BIN)/ruff format $(SOURCES)

@@ -83,6 +83,15 @@ def test_a_task_of_one_name_in_two_suites_is_two_tasks():
     assert (row["score"], row["unit"]) == (75, "points")
 
 
+def test_a_variant_is_compared_with_post_on_its_own_tasks():
+    both = scores(*ENDS, (dare(0.5), 0.75, ERROR), tasks=["hard", "easy"])
+    both.loc[(both["task"] == "easy") & (both["variant"] == "post"), "value"] = 1.0
+    one = scores((expo(0.1), 0.75, ERROR), tasks=["hard"])
+    rows = verdicts.of_variants(together(both, one), NONE).set_index("method")
+    assert rows["score_change"][["dare", "expo"]].tolist() == [0, 25]
+    assert rows["score_change_stderr"]["expo"] == BOTH
+
+
 def test_each_pair_has_its_own_post_and_unit():
     table = scores(*ENDS, (dare(0.5), 0.75, ERROR), tasks=["sums"])
     other = table.assign(pair="other", metric="reward", value=2 - 4 * table["value"])

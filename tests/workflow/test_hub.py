@@ -160,14 +160,28 @@ def test_images_of_a_task_from_the_hub(fresh, tiny_config, image_hub, tmp_path):
         ("resources/images/mnist@unpinned/test.parquet", "hub datasets/ylecun/mnist: revision is"),
     ],
 )
-def test_a_revision_left_open_is_refused_by_the_download_alone(
+def test_a_revision_left_open_is_refused_before_the_first_job(
     fresh, tiny_config, image_hub, target, line
 ):
     fresh.configure(with_clip(tiny_config, base=None, post=None))
+    made_from_a_folder = "resources/models/tiny/base"
     assert fresh.planned(target)
-    done = fresh.snakemake("--cores", "1", target, check=False)
+    done = fresh.snakemake("--cores", "1", made_from_a_folder, target, check=False)
     assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert error.startswith(f"error: {line}")
     assert "fill in the 40 digits of a commit, to be copied from http://127.0.0.1:" in error
-    assert not (fresh.folder / target).exists()
+    assert not (fresh.folder / "resources").exists()
+    fresh.snakemake("--cores", "1", made_from_a_folder)  # which needs no revision
+
+
+def test_all_revisions_left_open_stand_in_one_line(fresh, tiny_config, image_hub):
+    config = with_clip(tiny_config, base=None, post=None)
+    config["losses"]["math"]["data"] = {"repo": "lab/sums", "revision": None, "split": "test"}
+    fresh.configure(config)
+    targets = ("resources/models/vision/post", "resources/data/math.jsonl")
+    done = fresh.snakemake("--cores", "1", *targets, check=False)
+    [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert error.startswith("error: hub datasets/lab/sums: losses.math.data.revision is null;")
+    assert error.endswith("; also null: pairs.vision.base.revision, pairs.vision.post.revision")

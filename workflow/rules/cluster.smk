@@ -22,10 +22,32 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
         raise SystemExit(f"error: {error}") from None
 
 
+# --- before the first job -------------------------------------------------------------------
+
+
+def refuse_open_revisions():
+    """End the run if the config leaves the revision of something it downloads open."""
+    folders = {"download_data": "datasets/", "download_images": "datasets/"}
+    left = [
+        (job.params.key, folders.get(job.rule.name, ""), job.params.source["repo"])
+        for job in workflow.dag.needrun_jobs()
+        if job.rule.name.startswith("download_")
+        and job.params.source.get("revision", "") is None
+    ]
+    if left:
+        from deltaedit import hub  # slow to import, and a cluster's job does without
+
+        try:
+            hub.refuse_open(left)
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
+
+
 # Snakemake notes what an output was made from when its job ends, if the run is still there then.
 # On a cluster the job may outlive the run, so it is noted before: only of what is not there yet,
 # so that an older output never passes for a new one.
 onstart:
+    refuse_open_revisions()
     if not workflow.local_exec:
         for job in workflow.dag.needrun_jobs():
             if not any(map(os.path.lexists, job.output)):

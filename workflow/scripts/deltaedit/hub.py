@@ -10,7 +10,7 @@ import itertools
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -84,6 +84,24 @@ class Commit:
         """
         question = partial(act, self.repo, self.revision, *args)
         return _retried(question, self.where, self.page, self.retries, self.wait)
+
+
+def refuse_open(downloads: Iterable[tuple[str, str, str]]) -> None:
+    """Refuse downloads whose revision the config leaves open.
+
+    Args:
+        downloads: one or more; of each the key of the config that is to state the revision, and
+            the folder of such repositories on the Hub and the repository, as for `Commit`.
+
+    Raises:
+        SourceError: what to write for the first of them, and the keys of the others.
+    """
+    (key, folder, repo), *others = sorted(downloads)
+    try:
+        Commit(repo, None, folder, key)
+    except SourceError as error:
+        also = f"; also null: {', '.join(key for key, *_ in others)}" if others else ""
+        raise SourceError(f"{error}{also}") from None
 
 
 def _retried(act: Callable[[], T], where: str, page: str, retries: int, wait: float) -> T:

@@ -25,10 +25,11 @@ CHANGES = ["approximate_change", "approximate_stderr", "measured_change", "measu
 def of_variants(scores: pd.DataFrame, changes: pd.DataFrame) -> pd.DataFrame:
     """Return what is known of every variant in one row, or one for each loss of its pair.
 
-    The score of a variant is the mean over the tasks of its pair; where some tasks are accuracies
-    (all values in [0, 1]), over those alone, in percent. Its standard error comes from the tasks',
-    and that of the change from the variant's and post's as if they were independent: on the same
-    documents they are not, so that it is rather too large.
+    The score of a variant is the mean over the tasks that it was measured on; where some tasks of
+    its pair are accuracies (all values in [0, 1]), over those alone, in percent. It changes against
+    post's mean over the same tasks. Its standard error comes from the tasks', and that of the
+    change from the variant's and post's as if they were independent: on the same documents they are
+    not, so that it is rather too large.
 
     Args:
         scores: one row per variant and task, see `results.read_scores`; may be empty.
@@ -62,28 +63,37 @@ def _changes_of_score(scores: pd.DataFrame) -> pd.DataFrame:
     """Return score, its change against post, the change's standard error and unit by variant."""
     columns = ["score", "score_stderr", "score_change", "score_change_stderr", "unit", "score_of"]
     found = []
-    for pair, rows in scores.groupby("pair", sort=False) if len(scores) else []:
-        task = rows["suite"] + "/" + rows["task"]
-        is_accuracy = rows["value"].between(0, 1).groupby(task).transform("all")
+    for _, rows in scores.groupby("pair", sort=False) if len(scores) else []:
+        rows = rows.assign(place=rows["suite"] + "/" + rows["task"])
+        is_accuracy = rows["value"].between(0, 1).groupby(rows["place"]).transform("all")
         rows, scale = (rows[is_accuracy], 100) if is_accuracy.any() else (rows, 1)
         unit = POINTS if is_accuracy.any() else " and ".join(rows["metric"].unique())
-        tasks = rows[["task", "metric", "filter"]].drop_duplicates().itertuples(index=False)
-        named = [results.of_task(*task) for task in tasks]
-        score_of = "mean of " * (len(named) > 1) + ", ".join(named)
+        post = rows[(rows["sweep"] == ENDS) & (rows["variant"] == "post")].set_index("place")
+        rows = rows.join(post[["value", "stderr"]].add_suffix("_post"), on="place")
         by_variant = rows.groupby(VARIANT, sort=False)
-        table = pd.DataFrame(
+        table = scale * pd.DataFrame(
             {
-                "score": scale * by_variant["value"].mean(),
-                "score_stderr": scale * by_variant["stderr"].agg(_stderr_of_mean),
+                "score": by_variant["value"].mean(),
+                "score_stderr": by_variant["stderr"].agg(_stderr_of_mean),
             }
         )
-        post = table.loc[(pair, "ends", "post")]
-        table["score_change"] = table["score"] - post["score"]
-        table["score_change_stderr"] = np.hypot(table["score_stderr"], post["score_stderr"])
-        found.append(table.assign(unit=unit, score_of=score_of).reset_index())
+        # Of the tasks that the variant was measured on, which may be some of post's.
+        table["score_change"] = table["score"] - scale * by_variant["value_post"].mean()
+        posts = scale * by_variant["stderr_post"].agg(_stderr_of_mean)
+        table["score_change_stderr"] = np.hypot(table["score_stderr"], posts)
+        found.append(table.assign(unit=unit, score_of=_score_of(rows)).reset_index())
     if not found:
         return pd.DataFrame(columns=[*VARIANT, *columns])
     return pd.concat(found, ignore_index=True)[[*VARIANT, *columns]]
+
+
+def _score_of(rows: pd.DataFrame) -> str:
+    """Say what the scores of a pair are the mean of; each variant's of the tasks it has."""
+    tasks = rows[["task", "metric", "filter"]].drop_duplicates().itertuples(index=False)
+    named = [results.of_task(*task) for task in tasks]
+    counts = rows.groupby(VARIANT)["place"].nunique()
+    mean = "mean of " if (counts == counts.max()).all() else "mean of what is measured of "
+    return mean * (len(named) > 1) + ", ".join(named)
 
 
 def what_scores_are(table: pd.DataFrame) -> list[str]:
