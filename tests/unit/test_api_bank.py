@@ -9,6 +9,8 @@ import pytest
 
 from deltaedit import evaluation, tasks
 
+from ..project import PLAIN
+
 FOLDER = tasks.SHIPPED / "api_bank"
 SPEC = {"metric": "acc", "filter": "none", "num_fewshot": 0}
 QUERY = "API-Request: [QueryStock(stock_code='MSFT', date='2022-02-04')]"
@@ -116,6 +118,7 @@ def test_lm_eval_reads_the_copy_for_all_levels_of_the_group(tiny_pair, tmp_path,
         "batch_size": 4,
         "dtype": "float32",
         "limit": None,
+        **PLAIN,
     }
     [row] = evaluation.evaluate(folder, suite, evaluation.task_manager(["api_bank"]), 0)
     assert (row["task"], row["value"], row["count"]) == ("api_bank", 0, 3)

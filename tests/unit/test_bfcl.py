@@ -16,6 +16,8 @@ import yaml
 
 from deltaedit import evaluation, tasks
 
+from ..project import PLAIN
+
 FOLDER = tasks.SHIPPED / "bfcl"
 ROOT = tasks.SHIPPED.parents[1]
 SPEC = {"metric": "acc", "filter": "none", "num_fewshot": 0}
@@ -185,7 +187,7 @@ def test_lm_eval_runs_a_group_and_reports_the_documents_of_all_its_tasks(tiny_pa
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 600}))
     tasks_ = {"bfcl_live_ast": SPEC}
-    suite = {"tasks": tasks_, "batch_size": 4, "dtype": "float32", "limit": 1}
+    suite = {"tasks": tasks_, "batch_size": 4, "dtype": "float32", "limit": 1, **PLAIN}
     [row] = evaluation.evaluate(folder, suite, evaluation.task_manager(list(tasks_)), 0)
     assert (row["task"], row["value"], row["count"]) == ("bfcl_live_ast", 0, 4)
     assert row["task_version"] == f"bfcl-eval {metadata.version('bfcl-eval')}"

@@ -9,6 +9,8 @@ import pytest
 
 from deltaedit import evaluation, tasks
 
+from ..project import PLAIN
+
 FOLDER = tasks.SHIPPED / "dr_fantasy"
 QUESTIONS = [json.loads(line) for line in (FOLDER / "questions.jsonl").read_text().splitlines()]
 
@@ -89,8 +91,7 @@ def test_lm_eval_runs_the_task(tiny_pair):
         "batch_size": 4,
         "dtype": "float32",
         "limit": 2,
-        "backend": "hf",
-        "chat_template": False,
+        **PLAIN,
     }
     manager = evaluation.task_manager(["dr_fantasy"])
     (row,) = evaluation.evaluate(tiny_pair()[1], suite, manager, 0)

@@ -16,6 +16,8 @@ from lm_eval.models.huggingface import HFLM
 from deltaedit import evaluation, logs, models, slices, tasks
 from deltaedit.errors import UserError
 
+from ..project import PLAIN
+
 SCRIPTS = Path(slices.__file__).parents[1]
 MATH = {"metric": "exact_match", "filter": "strict", "num_fewshot": 0}
 TRUTH = {"metric": "acc", "filter": "none", "num_fewshot": 0}
@@ -25,7 +27,7 @@ KEYS = {"pair": "tiny", "sweep": "ends", "slice": "all", "suite": "demo"}
 
 def suite(**options):
     specs = {"demo_truth": TRUTH, "demo_math": MATH}
-    usual = {"dtype": "float32", "limit": 4, "backend": "hf", "chat_template": False}
+    usual = {"dtype": "float32", "limit": 4, **PLAIN}
     return {"tasks": specs, "batch_size": 2, **usual} | options
 
 

@@ -13,7 +13,7 @@ from deltaedit.errors import UserError
 from deltaedit.judge import Judge, is_right, parse
 
 from ..endpoint import reply
-from ..project import ROOT
+from ..project import PLAIN, ROOT
 
 
 def ask(by):
@@ -125,9 +125,6 @@ def test_a_url_is_one_of_the_web(url):
 
 ABOUT = {"document": str(ROOT / "workflow/tasks/dr_fantasy/document.txt"), "key_variable": ""}
 TASK = {"metric": "judged", "filter": "none", "num_fewshot": 0}
-
-
-PLAIN = {"backend": "hf", "chat_template": False}
 
 
 def suite_of(name, url, model="m"):

@@ -16,6 +16,8 @@ from lm_eval.tasks import TaskManager
 from deltaedit import evaluation, tasks
 from deltaedit.errors import UserError
 
+from ..project import PLAIN
+
 HARNESS = Path(find_spec("lm_eval").origin).parent / "tasks"
 SHORT = {"generation_kwargs": {"until": ["</s>"], "max_gen_toks": 8, "do_sample": False}}
 
@@ -132,7 +134,7 @@ def evaluate(tiny_pair, tmp_path, sentences):
     def run(name, key, num_fewshot=0):
         metric, filter_name = key.split(",")
         spec = {"metric": metric, "filter": filter_name, "num_fewshot": num_fewshot}
-        suite = {"tasks": {name: spec}, "batch_size": 4, "dtype": "float32", "limit": None}
+        suite = {"tasks": {name: spec}, "batch_size": 4, "dtype": "float32", "limit": None, **PLAIN}
         manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
         [row] = evaluation.evaluate(tiny_pair()[1], suite, manager, 0)
         return row
