@@ -77,6 +77,10 @@ def test_a_call_is_right_in_any_order_and_quotes_and_with_text_around(task, resp
         "[QueryStock('MSFT', '2022-02-04')]",
         "[QueryStock(**{'stock_code': 'MSFT', 'date': '2022-02-04'})]",
         "[QueryStock({[]: 1}, stock_code='MSFT', date='2022-02-04')]",
+        "[QueryStock(stock_code='MSFT'), QueryStock(date='2022-02-04')]",
+        "[QueryStock(stock_code='MSFT')(stock_code='MSFT', date='2022-02-04')]",
+        "[QueryStock(stock_code={[]: 1}, date='2022-02-04')]",
+        f"[QueryStock(stock_code={'-' * 5000}1, date='2022-02-04')]",
     ],
 )
 def test_another_name_or_other_parameters_are_wrong(task, response):
@@ -100,7 +104,7 @@ def test_a_call_without_parameters_takes_none(task):
     today = "API-Request: [GetToday()]"
     assert judged(task, today, "[GetToday()]") == 1
     assert judged(task, today, "[GetToday(now='')]") == 0
-    assert judged(task, today, "[GetToday(what is it)]") == 0
+    assert judged(task, today, "[GetToday(here and now please)]") == 0
 
 
 def test_an_expected_output_without_a_call_is_refused(task, copy):

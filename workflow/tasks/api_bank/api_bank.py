@@ -17,7 +17,8 @@ from datasets import Dataset
 
 CALL = re.compile(r"\[(\w+)\((.*)\)\]")
 PARAMETER = re.compile(r"(?:^|,)\s*(\w+)\s*=\s*")
-NO_VALUE = (SyntaxError, TypeError, ValueError)  # of what Python cannot read as values
+# What Python raises for what it cannot read as values, or only too deep a nesting.
+NO_VALUE = (MemoryError, RecursionError, SyntaxError, TypeError, ValueError)
 
 
 def documents(file: str, data: str, **metadata: Any) -> dict[str, Dataset]:
@@ -49,10 +50,11 @@ def parse(text: str) -> tuple[str, dict[str, str]] | None:
         return None
     name, inside = found.groups()
     try:
-        call = ast.parse(f"f({inside})", mode="eval").body
-        values = {part.arg: ast.literal_eval(part.value) for part in call.keywords}
-        if call.args or None in values:
-            return None
+        match ast.parse(f"f({inside})", mode="eval").body:
+            case ast.Call(func=ast.Name(), args=[], keywords=keywords):
+                values = {part.arg: ast.literal_eval(part.value) for part in keywords}
+            case _:
+                return None
     except NO_VALUE:
         before, *parts = PARAMETER.split(inside)
         if before.strip():
