@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deltaedit import config as configuration
 from deltaedit import evaluation, tasks
+from deltaedit.errors import UserError
 
 from ..project import PLAIN
 
@@ -246,9 +248,13 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(monkeypa
         with pytest.raises(
             ValueError, match=r"needs tree-sitter==0\.21\.3, tree-sitter-java==0\.21\.0;"
         ):
-            tasks.check(name, SPEC, ROOT)
+            tasks.check_packages(name)
+        tasks.check(name, SPEC, ROOT)  # a plan can be made without
     with pytest.raises(ValueError, match=r"-m pip install --no-deps -r .*requirements-bfcl\.txt"):
-        tasks.check("bfcl_multiple", SPEC, ROOT)
+        tasks.check_packages("bfcl_multiple")
+    config = {"suites": {"tools": {"tasks": {"bfcl_multiple": SPEC}}}, "pairs": {}, "continued": {}}
+    with pytest.raises(UserError, match=r"^suites\.tools\.tasks\.bfcl_multiple: needs [^\n]+$"):
+        configuration.check_installed(config)
 
 
 def test_few_shot_examples_are_refused():

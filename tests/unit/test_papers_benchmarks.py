@@ -252,8 +252,7 @@ def test_a_tag_is_no_task():
     ],
 )
 def test_packages_of_lm_eval_s_extras_are_asked_for(monkeypatch, name, package, message):
-    spec = {"metric": "acc", "filter": "none", "num_fewshot": 0}
-    tasks.check(name, spec, Path())
+    tasks.check_packages(name)
     version = tasks.metadata.version
 
     def without(asked):
@@ -263,5 +262,5 @@ def test_packages_of_lm_eval_s_extras_are_asked_for(monkeypatch, name, package, 
 
     monkeypatch.setattr(tasks.metadata, "version", without)
     with pytest.raises(ValueError, match=message):
-        tasks.check(name, spec, Path())
-    tasks.check("gsm8k", spec, Path())
+        tasks.check_packages(name)
+    tasks.check_packages("gsm8k")

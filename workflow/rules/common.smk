@@ -30,10 +30,8 @@ try:
     configuration.check(
         config, workflow.configfiles, PROJECT, whole=workflow.is_main_process
     )
-    # A plan can be made without the packages that hold checkpoints; nothing else can.
     if workflow.is_main_process and not workflow.output_settings.dryrun:
-        for source in study.gguf_sources(config).values():
-            gguf.locate(source)
+        configuration.check_installed(config)
 except UserError as error:
     raise SystemExit(f"error: {error}") from None
 

@@ -31,7 +31,9 @@ def install() -> None:
     original = evaluate.load
 
     def load(path: str, *args: Any, **options: Any) -> Any:
-        return SimpleNamespace(compute=compute) if path == NAME else original(path, *args, **options)
+        return (
+            SimpleNamespace(compute=compute) if path == NAME else original(path, *args, **options)
+        )
 
     evaluate.load = load
 

@@ -67,6 +67,24 @@ def check(
         raise ConfigError(f"{place}, {error}") from None
 
 
+def check_installed(config: Mapping[str, Any]) -> None:
+    """Check that the packages are installed which a checked config needs beside the environment.
+
+    A plan can be made without them.
+
+    Raises:
+        UserError: the first that is missing, and the command that installs it.
+    """
+    for name, suite in config["suites"].items():
+        for task in suite["tasks"]:
+            try:
+                with_place(f"suites.{name}.tasks.{task}", tasks.check_packages, task)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+    for source in study.gguf_sources(config).values():
+        gguf.locate(source)
+
+
 def _refuse_repeated_keys(file: Path) -> None:
     def walk(node: yaml.Node, path: str) -> None:
         if isinstance(node, yaml.MappingNode):

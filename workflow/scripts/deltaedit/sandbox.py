@@ -136,7 +136,15 @@ def bubblewrap(limits: Limits) -> list[str]:
             shown += ["--dev-bind" if path in DEVICES else "--ro-bind", path, path]
     return [
         f"{which('bwrap')}",
-        *["--unshare-all", "--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"],
+        *[
+            "--unshare-all",
+            "--unshare-user",
+            "--disable-userns",
+            "--uid",
+            "65534",
+            "--gid",
+            "65534",
+        ],
         *["--new-session", "--die-with-parent", *shown, "--ro-bind", f"{CHILD}", "/child.py"],
         *["--size", f"{limits.files}", "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"],
         *_python("/child.py", limits),

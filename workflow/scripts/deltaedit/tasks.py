@@ -45,17 +45,15 @@ def find(name: str) -> Path | None:
 
 
 def check(name: str, task: Mapping[str, Any], root: Path) -> None:
-    """Check what a suite says of a task, and that what the task needs is there.
+    """Check what a suite says of a task: `metric`, `filter`, `num_fewshot` and `data`.
 
-    Of the project's own tasks: `metric`, `filter`, `num_fewshot`, packages and `data`. Of
-    lm-eval's: their packages; the rest is checked when they have run.
+    Of lm-eval's own tasks, that they take no `data`; the rest is checked when they have run.
 
     Raises:
-        ValueError: the first mistake found, or what is missing and what to do.
+        ValueError: the first mistake found.
     """
     _check_data(name, task, root)
     if find(name) is None:
-        _check_packages(*_extra(name))
         return
     spec, *members = _specs(name)
     metrics = [entry["metric"] for entry in spec.get("metric_list") or spec[GROUP_METRICS]]
@@ -67,8 +65,20 @@ def check(name: str, task: Mapping[str, Any], root: Path) -> None:
     for part in [spec, *members]:
         if part.get("num_fewshot") == 0 and task["num_fewshot"]:
             raise ValueError(f"num_fewshot: must be 0, got {task['num_fewshot']}")
+
+
+def check_packages(name: str) -> None:
+    """Check that the packages are installed that a task needs and the environment may lack.
+
+    Raises:
+        ValueError: which are missing, or of another version, and the command that installs them.
+    """
+    if name not in shipped():
+        _require(*_extra(name))
+        return
+    for part in _specs(name):
         if pins := part.get("metadata", {}).get("requirements"):
-            _check_packages(*_pinned(pins))
+            _require(*_pinned(pins))
 
 
 def _check_data(name: str, task: Mapping[str, Any], root: Path) -> None:
@@ -224,8 +234,7 @@ def _pinned(file: str) -> tuple[list[Requirement], str]:
     return [Requirement(line) for line in lines], f"--no-deps -r {path}"
 
 
-def _check_packages(needed: list[Requirement], what: str) -> None:
-    """Refuse packages that are missing or of another version, with the command to run."""
+def _require(needed: list[Requirement], what: str) -> None:
     if lacking := [each for each in needed if not _is_installed(each)]:
         named = ", ".join(f"{each.name}{each.specifier}" for each in lacking)
         raise ValueError(f"needs {named}; run: {sys.executable} -m pip install {what}")
