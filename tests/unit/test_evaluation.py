@@ -13,7 +13,7 @@ import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from deltaedit import evaluation, logs, models, slices, tasks
+from deltaedit import backends, evaluation, logs, models, slices, tasks
 from deltaedit.errors import UserError
 
 from ..project import PLAIN
@@ -241,9 +241,9 @@ def test_the_template_is_that_of_the_tokenizer(tiny_pair, tmp_path):
 
 
 def test_without_vllm_its_backend_is_refused_in_one_line():
-    assert evaluation.packages(suite()) == ["torch", "transformers", "lm_eval"]
+    assert backends.packages(suite()) == ["torch", "transformers", "lm_eval"]
     with pytest.raises(UserError, match=r"^[^\n]+ pip install vllm==[^\n]+$"):
-        evaluation.packages(suite(backend="vllm"))
+        backends.packages(suite(backend="vllm"))
 
 
 @pytest.mark.parametrize(("gpus", "shares"), [(0, 1), (1, 1), (3, 2), (8, 2)])
@@ -252,7 +252,7 @@ def test_vllm_gets_the_folder_and_all_options(tiny_pair, tmp_path, monkeypatch, 
     made, freed = [], []
     folder = tiny_pair()[1]
 
-    class VLLM(evaluation._Transformers):
+    class VLLM(backends.Transformers):
         hf_chat_template = None
 
         def __init__(self, **options):

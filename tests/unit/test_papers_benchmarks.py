@@ -13,7 +13,7 @@ import pytest
 import yaml
 from lm_eval.tasks import TaskManager
 
-from deltaedit import evaluation, tasks
+from deltaedit import backends, evaluation, tasks
 from deltaedit.errors import UserError
 
 from ..project import PLAIN
@@ -203,7 +203,7 @@ def test_a_right_answer_counts(evaluate, tmp_path, monkeypatch):
     write_task(tmp_path / "tasks", *BENCHMARKS["gsm8k"][:2])
     answers = ["It is 2 #### 2", "It is not, I say: 1"]
     monkeypatch.setattr(
-        evaluation.HFLM, "generate_until", lambda self, requests, **_: answers[: len(requests)]
+        backends.HFLM, "generate_until", lambda self, requests, **_: answers[: len(requests)]
     )
     assert evaluate("ifeval", "prompt_level_strict_acc,none")["value"] == 0.5
     assert evaluate("gsm8k", "exact_match,strict-match")["value"] == 0.5

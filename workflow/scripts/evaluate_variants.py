@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deltaedit import digest, evaluation, files, models, provenance, slices, tasks
+from deltaedit import backends, digest, evaluation, files, models, provenance, slices, tasks
 
 
 def evaluate_variants(
@@ -38,7 +38,7 @@ def evaluate_variants(
 if __name__ == "__main__":
     params = snakemake.params
     suite = dict(params.suite)
-    packages = evaluation.packages(suite)
+    packages = backends.packages(suite)
     if suite["chat_template"]:
         suite["chat_template"] = models.chat_template(Path(snakemake.input.post))
     record = provenance.record(

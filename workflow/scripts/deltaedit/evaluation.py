@@ -1,24 +1,19 @@
 """Evaluate checkpoints on a suite of tasks with lm-eval."""
 
 import math
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import cache, partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lm_eval.evaluator
 import nltk
-import torch
 from lm_eval.api.model import TemplateLM
-from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from transformers import AutoConfig
 
-from deltaedit import code_eval, judge, memo, models, tasks
+from deltaedit import backends, code_eval, judge, memo, tasks
 from deltaedit.errors import UserError
 from deltaedit.judge import Judge
 from deltaedit.memo import Keep
@@ -26,22 +21,6 @@ from deltaedit.memo import Keep
 # simple_evaluate describes the machine at every call, for which it runs pip: half a second per
 # variant. Results here carry their own provenance.
 lm_eval.evaluator.add_env_info = lambda storage: None
-
-
-def packages(suite: Mapping[str, Any]) -> list[str]:
-    """Return the installed packages whose versions matter to an evaluation.
-
-    Raises:
-        UserError: the suite's `backend` is not among them.
-    """
-    if suite["backend"] != "vllm":
-        return ["torch", "transformers", "lm_eval"]
-    if find_spec("vllm") is None:
-        raise UserError(
-            "the suite's backend is vllm, which is not installed: pip install vllm==0.30.0, best in"
-            " a copy of this environment, as it replaces other packages; or set backend: hf"
-        )
-    return ["torch", "transformers", "lm_eval", "vllm"]
 
 
 def task_manager(names: list[str], data: str | None = None) -> TaskManager:
@@ -100,9 +79,7 @@ def evaluate(
         def model() -> TemplateLM:
             if allow_code:
                 code_eval.install()
-            if suite["backend"] == "vllm":
-                return loaded.enter_context(_vllm(folder, suite, seed))
-            return _Transformers(folder, suite)
+            return loaded.enter_context(backends.load(folder, suite, seed))
 
         for name, task in suite["tasks"].items():
             spec = {key: value for key, value in task.items() if key != "judge"}
@@ -123,54 +100,6 @@ def _judged(
     answers = keep({"answers": row["answers"], "judge": model, "document": text}, make)
     value, stderr = judge.score(answers)
     return {**row, "value": value, "stderr": stderr, "answers": answers}
-
-
-class _Transformers(HFLM):
-    """lm-eval's model of a checkpoint, which remembers the batch sizes that it found room for."""
-
-    def __init__(self, folder: Path, suite: Mapping[str, Any]) -> None:
-        self.found: list[int] = []
-        tokenizer = models.load_tokenizer(folder)
-        if suite["chat_template"]:
-            tokenizer.chat_template = suite["chat_template"]
-        super().__init__(
-            pretrained=models.load_causal_lm(folder, getattr(torch, suite["dtype"])),
-            tokenizer=tokenizer,
-            batch_size=suite["batch_size"],
-        )
-
-    def _detect_batch_size(self, *args: Any, **named: Any) -> int:
-        self.found.append(super()._detect_batch_size(*args, **named))
-        return self.found[-1]
-
-
-@contextmanager
-def _vllm(folder: Path, suite: Mapping[str, Any], seed: int) -> Iterator[TemplateLM]:
-    """Load a checkpoint into vLLM, on the GPUs that are visible, and free them at the end."""
-    # Else vLLM forks this process, where CUDA does not survive: models asked for its devices.
-    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-    from lm_eval.models.vllm_causallms import VLLM  # imports vLLM, which not everybody has
-
-    heads = AutoConfig.from_pretrained(folder).get_text_config().num_attention_heads
-    model = VLLM(
-        pretrained=str(folder),
-        dtype=suite["dtype"],
-        batch_size=suite["batch_size"],
-        seed=seed,
-        tensor_parallel_size=_shares(heads, torch.cuda.device_count()),
-    )
-    if suite["chat_template"]:
-        model.tokenizer.chat_template = model.hf_chat_template = suite["chat_template"]
-    yield model
-    model.model.llm_engine.engine_core.shutdown()
-
-
-def _shares(heads: int, gpus: int) -> int:
-    """Return how many of the GPUs can share the attention heads evenly: a power of two."""
-    share = 1
-    while 2 * share <= gpus and heads % (2 * share) == 0:
-        share *= 2
-    return share
 
 
 def _evaluate_alone(
