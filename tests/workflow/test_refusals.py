@@ -30,7 +30,8 @@ def refusal(project, *args):
             lambda c: c["suites"]["demo"]["tasks"].update(gsm8kk={"metric": "exact_match"}),
             "error: config.yaml, suites.demo.tasks: unknown task 'gsm8kk'. Known:"
             " demo_chronicle, demo_code, demo_instruct, demo_last, demo_math, demo_opinion,"
-            " demo_truth, dr_fantasy; or any task of lm-eval's",
+            " demo_truth, dr_fantasy, human_eval_local, human_eval_local_instruct;"
+            " or any task of lm-eval's",
         ),
     ],
 )

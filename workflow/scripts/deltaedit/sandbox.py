@@ -136,9 +136,17 @@ def bubblewrap(limits: Limits) -> list[str]:
             shown += ["--dev-bind" if path in DEVICES else "--ro-bind", path, path]
     return [
         f"{which('bwrap')}",
-        *["--unshare-all", "--unshare-user", "--disable-userns", "--uid", "65534", "--gid", "65534"],
-        *["--new-session", "--die-with-parent", *shown, "--ro-bind", f"{CHILD}", "/child.py"],
-        *["--size", f"{limits.files}", "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"],
+        *[
+            "--unshare-all",
+            "--unshare-user",
+            "--disable-userns",
+            "--uid",
+            "65534",
+            "--gid",
+            "65534",
+        ],
+        *["--new-session", "--die-with-parent", "--size", f"{limits.files}", "--tmpfs", "/tmp"],
+        *[*shown, "--ro-bind", f"{CHILD}", "/child.py", "--remount-ro", "/", "--chdir", "/tmp"],
         *_python("/child.py", limits),
     ]
 
