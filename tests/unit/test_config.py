@@ -37,6 +37,7 @@ def test_the_default_config_is_right(tmp_path):
 DARE = ("sweeps", "dare_grid")
 DATASET = {"repo": "org/sums", "revision": "0" * 40, "split": "test"}
 HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
+HUMAN_EVAL = {"metric": "pass@1", "filter": "create_test"}
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,27 @@ HUB = {"source": "hub", "repo": "org/model", "revision": "0" * 40}
             "suites.demo.backend: unknown value 'vlm'. Did you mean 'vllm'? Known: hf, vllm",
         ),
         (("limit",), 0, "limit: got 0, must be null, or a whole number of documents per task"),
+        (
+            ("suites", "demo", "tasks"),
+            {"human_eval_local": HUMAN_EVAL},
+            "suites.demo.tasks.human_eval_local: runs code that the model writes; with"
+            " allow_code_execution: true at the top of the config it is run, in a sandbox",
+        ),
+        (
+            ("suites", "demo", "tasks"),
+            {"humaneval_64_instruct": HUMAN_EVAL},  # by what it includes
+            "suites.demo.tasks.humaneval_64_instruct: runs code that the model writes; with",
+        ),
+        (
+            ("suites", "demo", "tasks"),
+            {"humaneval_infilling": HUMAN_EVAL},  # by the tasks of the group
+            "suites.demo.tasks.humaneval_infilling: runs code that the model writes; with",
+        ),
+        (
+            ("allow_code_execution",),
+            "yes",
+            "allow_code_execution: got 'yes', must be true or false",
+        ),
         (
             ("suites", "demo", "tasks"),
             {"demo_maths": {"metric": "acc"}},
@@ -599,3 +621,17 @@ def test_a_figure_draws_the_sweeps_it_names_or_all_that_are_measured_so(tmp_path
     assert drawn(loss, "loss", "curvature") == [
         f"demo_lm/loss/{sweep}/all/demo_math.parquet" for sweep in ("ends", "low_rank")
     ] + ["demo_lm/curvature/demo_math.json"]
+
+
+@pytest.mark.parametrize("task", ["human_eval_local", "humaneval", "mbpp_plus_instruct"])
+def test_code_runs_if_the_config_allows_it(task, tmp_path):
+    config = changed(("suites", "demo", "tasks"), {task: HUMAN_EVAL})
+    check(config | {"allow_code_execution": True}, tmp_path)
+
+
+def test_code_that_our_sandbox_does_not_reach_never_runs(tmp_path):
+    config = changed(("suites", "demo", "tasks"), {"cruxeval_input_08": HUMAN_EVAL})
+    with pytest.raises(
+        configuration.ConfigError, match="of our sandbox; no task of lm-eval's 'crux"
+    ):
+        check(config | {"allow_code_execution": True}, tmp_path)

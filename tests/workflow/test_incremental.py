@@ -123,6 +123,11 @@ def kept(tiny):
     return found
 
 
+def test_to_allow_code_reruns_no_suite_without_any(tiny, reconfigured):
+    reconfigured(lambda c: c.update(allow_code_execution=True))
+    assert not tiny.planned().keys() & {"evaluate_variants", "edit_delta", "approximate_loss"}
+
+
 def test_a_new_loss_makes_checkpoints_again_but_no_measurement_twice(tiny, reconfigured, kept):
     def add(config):
         config["losses"]["again"] = {**config["losses"]["math"], "count": 4}

@@ -28,9 +28,8 @@ def refusal(project, *args):
         ),
         (
             lambda c: c["suites"]["demo"]["tasks"].update(gsm8kk={"metric": "exact_match"}),
-            "error: config.yaml, suites.demo.tasks: unknown task 'gsm8kk'. Known:"
-            " demo_chronicle, demo_code, demo_instruct, demo_last, demo_math, demo_opinion,"
-            " demo_truth, dr_fantasy, gsm_symbolic; or any task of lm-eval's",
+            "error: config.yaml, suites.demo.tasks: unknown task 'gsm8kk'. Did you mean 'gsm8k'?"
+            " Known are those of workflow/tasks and lm-eval's, which `lm_eval ls tasks` lists",
         ),
     ],
 )

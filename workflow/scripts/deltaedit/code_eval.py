@@ -1,7 +1,7 @@
 """The metric `code_eval` of Hugging Face's evaluate, with every program in a sandbox.
 
-lm-eval's tasks of code (HumanEval, MBPP and others) load it by name. The original is a script of the
-hub that runs what a model wrote inside the job, with the user's files and network.
+lm-eval's tasks of code (HumanEval, MBPP and others) load it by name. The original is a script of
+the hub that runs what a model wrote inside the job, with the user's files and network.
 """
 
 import os

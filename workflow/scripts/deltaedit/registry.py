@@ -22,9 +22,13 @@ def names(folder: Iterable[str]) -> list[str]:
 def unknown(noun: str, name: object, known: Iterable[str]) -> str:
     """Say that `name` is no `noun`, which one was perhaps meant, and which there are."""
     known = sorted(known)
-    close = get_close_matches(str(name), known, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    return f"unknown {noun} {name!r}.{meant} Known: {', '.join(known) or 'none'}"
+    return f"{unknown_among(noun, name, known)} Known: {', '.join(known) or 'none'}"
+
+
+def unknown_among(noun: str, name: object, known: Iterable[str]) -> str:
+    """Say that `name` is no `noun`, and which one of very many was perhaps meant."""
+    close = get_close_matches(str(name), sorted(known), n=1)
+    return f"unknown {noun} {name!r}." + (f" Did you mean {close[0]!r}?" if close else "")
 
 
 def load(package: str, noun: str, known: Iterable[str], name: str) -> types.ModuleType:

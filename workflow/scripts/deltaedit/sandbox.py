@@ -145,8 +145,8 @@ def bubblewrap(limits: Limits) -> list[str]:
             "--gid",
             "65534",
         ],
-        *["--new-session", "--die-with-parent", *shown, "--ro-bind", f"{CHILD}", "/child.py"],
-        *["--size", f"{limits.files}", "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"],
+        *["--new-session", "--die-with-parent", "--size", f"{limits.files}", "--tmpfs", "/tmp"],
+        *[*shown, "--ro-bind", f"{CHILD}", "/child.py", "--remount-ro", "/", "--chdir", "/tmp"],
         *_python("/child.py", limits),
     ]
 

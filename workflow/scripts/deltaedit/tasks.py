@@ -41,7 +41,10 @@ def find(name: str) -> Path | None:
         return shipped()[name]
     if any(key != "tag" for key, _ in _harness().get(name, [])):
         return None
-    raise ValueError(registry.unknown("task", name, shipped()) + "; or any task of lm-eval's")
+    meant = registry.unknown_among("task", name, [*shipped(), *_harness()])
+    raise ValueError(
+        f"{meant} Known are those of workflow/tasks and lm-eval's, which `lm_eval ls tasks` lists"
+    )
 
 
 def check(name: str, task: Mapping[str, Any], root: Path) -> None:
