@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psutil
@@ -237,8 +238,35 @@ def test_nothing_is_left_of_a_program(run):
     memory = (1 << 30) + os.getpid()  # by which these sandboxes are known
     found = run(daemon, f"{daemon}time.sleep(1000)", memory=memory, seconds=2)
     assert found == [(True, "passed"), (False, "timed out")]
-    running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-    assert [command for command in running if f"{memory}" in command] == []
+    assert running(memory) == []
+
+
+def test_nothing_is_left_when_the_job_is_killed():
+    memory = (1 << 30) + 2 * os.getpid()
+    sleep = (
+        f"sandbox.run('import time; time.sleep(99)', sandbox.Limits(memory={memory}, seconds=99))"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", f"from deltaedit import sandbox; {sleep}"],
+        env=os.environ | {"PYTHONPATH": str(LIBRARY.parent)},
+    )
+    wait_for(lambda: running(memory))
+    job.kill()
+    job.wait()
+    wait_for(lambda: not running(memory))
+
+
+def running(memory):
+    """The command lines of processes that belong to sandboxes of that much memory."""
+    every = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+    return [command for command in every if f"{memory}" in command]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_what_is_installed_can_be_imported():

@@ -48,8 +48,8 @@ def enter(files: int, visible: Sequence[str]) -> None:
         files: bytes that fit into its /tmp, the only place to write to.
         visible: paths that are shown, read-only; none holds another.
     """
-    call("prctl", PR_SET_PDEATHSIG, SIGKILL)
     isolate()
+    call("prctl", PR_SET_PDEATHSIG, SIGKILL)  # a change of rights would undo it
     end_as(os.fork(), lambda: os.waitpid(-1, 0))
     # Process 1 of the sandbox: when it ends, the kernel ends all others.
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)
