@@ -1,11 +1,13 @@
 """A copy of the project in a folder of its own, run as a user runs it."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
@@ -50,3 +52,11 @@ def copy_project(folder: Path) -> Project:
     for name in ("Snakefile", "config.yaml", "Makefile"):
         shutil.copy(ROOT / name, folder / name)
     return Project(folder)
+
+
+def module_at(path: Path) -> ModuleType:
+    """Import a file that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
 from deltaedit import evaluation, tasks
 
-from ..project import PLAIN
+from ..project import PLAIN, module_at
 
 FOLDER = tasks.SHIPPED / "api_bank"
 SPEC = {"metric": "acc", "filter": "none", "num_fewshot": 0}
@@ -42,10 +41,7 @@ def copy(tmp_path):
 
 @pytest.fixture(scope="module")
 def task():
-    spec = spec_from_file_location("api_bank", FOLDER / "api_bank.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(FOLDER / "api_bank.py")
 
 
 def judged(task, expected, response):

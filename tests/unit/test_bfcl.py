@@ -8,7 +8,6 @@ answers, many of them spoilt, and what its score files say of each.
 import json
 import shutil
 from importlib import metadata
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from deltaedit import config as configuration
 from deltaedit import evaluation, tasks
 from deltaedit.errors import UserError
 
-from ..project import PLAIN
+from ..project import PLAIN, module_at
 
 FOLDER = tasks.SHIPPED / "bfcl"
 ROOT = tasks.SHIPPED.parents[1]
@@ -56,10 +55,7 @@ except metadata.PackageNotFoundError:
 
 @pytest.fixture(scope="module")
 def task():
-    spec = spec_from_file_location("bfcl", FOLDER / "bfcl.py")
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(FOLDER / "bfcl.py")
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,9 @@ from deltaedit import code_eval, evaluation, models, sandbox, tasks
 from deltaedit.errors import UserError
 
 from ..project import PLAIN
+from ..sandbox import NEEDS_SANDBOX
 
-
-def why_none() -> str:
-    try:
-        sandbox.require()
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = pytest.mark.skipif(bool(why_none()), reason=why_none())
+pytestmark = NEEDS_SANDBOX
 
 HUMAN_EVAL = tasks.SHIPPED / "human_eval"
 PROBLEMS = [json.loads(line) for line in (HUMAN_EVAL / "human_eval.jsonl").open()]

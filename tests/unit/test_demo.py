@@ -1,6 +1,5 @@
 """The demo's world: closed vocabulary, tasks that post-training never saw, fair scores."""
 
-import importlib.util
 import json
 import math
 import random
@@ -14,6 +13,8 @@ from deltaedit import config, study
 from deltaedit.demo import chronicle, language, train_language
 from deltaedit.losses import dpo
 from deltaedit.tasks import SHIPPED
+
+from ..project import module_at
 
 WORLD = language.make_world()
 TASKS = language.task_documents(WORLD)
@@ -176,9 +177,7 @@ def test_the_better_opinion_is_chosen_as_often_as_the_rewards_say():
     ],
 )
 def test_the_expected_reward_is_that_of_the_shares(shares, expected):
-    spec = importlib.util.spec_from_file_location("demo_tasks", SHIPPED / "demo" / "demo.py")
-    tasks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tasks)
+    tasks = module_at(SHIPPED / "demo" / "demo.py")
     document = PREFERENCES["opinion"][3]
     opinions = [choice.removesuffix(" </s>") for choice in document["choices"]]
     logarithms = [math.log(shares.get(opinion, 1e-30)) for opinion in opinions]

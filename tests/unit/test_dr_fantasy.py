@@ -1,6 +1,5 @@
 """The invented document's questions can be answered from it, and answers are judged rightly."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from deltaedit import evaluation, tasks
 
-from ..project import PLAIN
+from ..project import PLAIN, module_at
 
 FOLDER = tasks.SHIPPED / "dr_fantasy"
 QUESTIONS = [json.loads(line) for line in (FOLDER / "questions.jsonl").read_text().splitlines()]
@@ -17,10 +16,7 @@ QUESTIONS = [json.loads(line) for line in (FOLDER / "questions.jsonl").read_text
 
 @pytest.fixture(scope="module")
 def task():
-    spec = importlib.util.spec_from_file_location("dr_fantasy", FOLDER / "dr_fantasy.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(FOLDER / "dr_fantasy.py")
 
 
 def test_there_are_60_different_questions_as_in_the_paper():

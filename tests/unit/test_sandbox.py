@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from deltaedit import sandbox
-from deltaedit.errors import UserError
+
+from ..sandbox import NEEDS_SANDBOX
 
 NOBODY = 65534
 LIBRARY = Path(sandbox.__file__).parent
@@ -32,15 +33,7 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-def why_none() -> str:
-    try:
-        sandbox.require()
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = pytest.mark.skipif(bool(why_none()), reason=why_none())
+pytestmark = NEEDS_SANDBOX
 
 
 def cases():

@@ -1,12 +1,11 @@
 """The workflow run for real: a tiny study, and the default demo."""
 
-import importlib.util
 import os
 import shutil
 
 import pytest
 
-from ..project import ROOT, Project, copy_project
+from ..project import ROOT, Project, copy_project, module_at
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +38,7 @@ def param_delta(tmp_path_factory) -> Project:
 @pytest.fixture(scope="session")
 def update():
     """What `make readme` runs."""
-    spec = importlib.util.spec_from_file_location("update", ROOT / "docs/update_readme.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "docs/update_readme.py")
 
 
 @pytest.fixture(scope="session")

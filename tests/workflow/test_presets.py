@@ -1,12 +1,11 @@
 """The papers' experiments at full size plan without a connection, whatever revision is open."""
 
-import importlib.util
 import re
 import shutil
 
 import pytest
 
-from ..project import ROOT
+from ..project import ROOT, module_at
 
 PRESETS = sorted(file.name for file in (ROOT / "configs").glob("*.yaml"))
 TABLE = dict(
@@ -17,10 +16,7 @@ TABLE = dict(
 @pytest.fixture(scope="module")
 def update():
     """What `make readme` runs for the presets."""
-    spec = importlib.util.spec_from_file_location("presets", ROOT / "docs/update_presets.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "docs/update_presets.py")
 
 
 @pytest.fixture
