@@ -19,8 +19,8 @@ TITLES = {
 }
 CAPTIONS = {
     "verdicts": "Variants of each method that improve, keep or lose the score of the post-trained "
-    "model (the mean over the pair's tasks): it improves or loses where it changes by more than "
-    f"{verdicts.ERRORS} standard errors. Beside them the change of the best and of the "
+    "model on the same tasks (the mean over them): it improves or loses where it changes by more "
+    f"than {verdicts.ERRORS} standard errors. Beside them the change of the best and of the "
     "worst variant's score, and the smallest and the largest measured loss change.",
     "claims": "What the papers say of the loss change of edits, each claim with our number and its "
     "verdict on our data: approximated by the first quadrature of the loss, and measured. Rows "
