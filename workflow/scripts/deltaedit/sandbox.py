@@ -112,7 +112,8 @@ def _working() -> tuple[Way | None, str]:
         if outcome.passed:
             return way, ""
         reasons.append(f"{way.__name__}: {outcome.result}")
-    return None, "; ".join(reasons) + " (user namespaces may be switched off; see README)"
+    hint = "user namespaces may be switched off, see docs/evaluation.md"
+    return None, f"{'; '.join(reasons)} ({hint})"
 
 
 def ways() -> list[Way]:
