@@ -2,10 +2,12 @@
 
 import copy
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,7 +72,10 @@ class Site:
         return [sys.executable, "-m", "snakemake", *PROFILE, *HURRY, *args]
 
     def submit(self, *args: str) -> Run:
-        """Start the workflow as a user does on a login node."""
+        """Start the workflow as a user does on a login node, where Ctrl-C reaches it.
+
+        Tests that a shell runs in the background ignore it, and what they start would too.
+        """
         output = self.folder / "run.log"
         with output.open("a") as stream:
             process = subprocess.Popen(
@@ -80,6 +85,7 @@ class Site:
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             )
         self.runs.append(Run(process, output))
         return self.runs[-1]
