@@ -8,10 +8,11 @@ from deltaedit.errors import UserError
 
 @pytest.fixture
 def folder(tmp_path):
-    """A working folder in which an earlier run left an unfinished output."""
+    """A working folder in which an earlier run with Slurm left an unfinished output."""
     mark = tmp_path / "work/.snakemake/incomplete/cmVzdWx0cw=="
     mark.parent.mkdir(parents=True)
     mark.write_text('{"external_jobid": null}')
+    slurm.note_submissions(tmp_path / "work")
     return tmp_path / "work"
 
 
@@ -58,12 +59,26 @@ def test_a_queue_that_does_not_answer_is_an_error(folder, squeue):
         wait(folder)
 
 
-@pytest.mark.parametrize("state", ["nothing unfinished", "a run that holds the lock"])
+def test_a_machine_without_squeue_is_an_error(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="here is no squeue"):
+        wait(folder)
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["nothing unfinished", "it ran here", "the queue was empty once", "a run that holds the lock"],
+)
 def test_slurm_is_not_asked_without_need(folder, squeue, state):
+    if state == "the queue was empty once":
+        squeue("exit 0")
+        wait(folder)
     squeue("exit 1")
     if state == "nothing unfinished":
         next((folder / ".snakemake/incomplete").iterdir()).unlink()
-    else:
+    elif state == "it ran here":
+        (folder / ".snakemake" / slurm.NOTE).unlink()
+    elif state == "a run that holds the lock":
         (folder / ".snakemake/locks").mkdir()
         (folder / ".snakemake/locks/0.input.lock").touch()
     assert wait(folder) == []

@@ -49,6 +49,7 @@ def refuse_open_revisions():
 onstart:
     refuse_open_revisions()
     if not workflow.local_exec:
+        slurm.note_submissions(Path.cwd())
         for job in workflow.dag.needrun_jobs():
             if not any(map(os.path.lexists, job.output)):
                 workflow.async_run(workflow.persistence.finished(job))

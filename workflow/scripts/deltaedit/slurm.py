@@ -10,24 +10,31 @@ from pathlib import Path
 from deltaedit.errors import UserError
 
 INTERVAL = 10  # seconds between two looks at the queue
+NOTE = "submits"  # in Snakemake's folder: a run handed jobs to Slurm
+
+
+def note_submissions(folder: Path) -> None:
+    """Note that a run in this folder hands its jobs to Slurm."""
+    (folder / ".snakemake" / NOTE).touch()
 
 
 def wait_for_earlier(folder: Path, say: Callable[[str], None]) -> None:
     """Wait until no job that an earlier run submitted from a folder is in Slurm's queue.
 
-    Snakemake marks each output that is being made. Where there are no marks, and while a run holds
-    the folder's lock (Snakemake then refuses a second), nothing is asked.
+    Snakemake marks each output that is being made. Where there are no marks, where no run noted
+    that it submits, and while a run holds the folder's lock (Snakemake then refuses a second),
+    nothing is asked.
 
     Args:
         folder: the working folder.
         say: tells the user what is waited for.
 
     Raises:
-        UserError: there are marks, but Slurm does not answer.
+        UserError: jobs may be left, but Slurm does not answer.
     """
     state = folder / ".snakemake"
     marks = (path for path in (state / "incomplete").rglob("*") if path.is_file())
-    if any((state / "locks").glob("*")) or not any(marks) or not shutil.which("squeue"):
+    if any((state / "locks").glob("*")) or not (state / NOTE).exists() or not any(marks):
         return
     told = False
     while left := _queued(folder):
@@ -39,11 +46,17 @@ def wait_for_earlier(folder: Path, say: Callable[[str], None]) -> None:
             )
             told = True
         time.sleep(INTERVAL)
+    (state / NOTE).unlink()
 
 
 def _queued(folder: Path) -> dict[str, str]:
     """Return a folder's jobs that wait or run, each with its comment: its rule and wildcards."""
     command = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%i|%k|%Z"]
+    if not shutil.which(command[0]):
+        raise UserError(
+            "an earlier run may have left jobs in Slurm's queue, and here is no squeue to ask:"
+            " run this where that run was started"
+        )
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(
