@@ -81,3 +81,9 @@ def test_time_grows_with_what_there_is_to_do():
     assert long > 2 * short
     small = Size(1000, 500, 100)
     assert needs.evaluation(small, SUITE, 1).minutes < 30
+
+
+def test_a_small_model_is_edited_by_one_thread():
+    """It would wait, and hold up all others, until a second core is free."""
+    assert needs.threads(LLAMA_8B) == 2
+    assert needs.threads(Size(stored=4_000_000, entries=1_000_000, largest=50_000)) == 1

@@ -69,3 +69,11 @@ def test_slices_count_only_where_checkpoints_are_temporary(usual):
     assert counted["results/tiny/variants/expo/all"] == "0"
     assert counted[EVALUATION] == "0"
     assert counted["results/tiny/delta"] is None
+
+
+def test_an_edit_of_a_small_model_takes_one_core(tiny):
+    """Two would stand idle, one after the other, before each edit."""
+    tiny.snakemake("--cores", "2", "results/tiny/delta")
+    shown = tiny.snakemake("--dry-run", "--cores", "2", EDIT).stdout
+    assert "rule edit_delta" in shown
+    assert "threads" not in shown, "one is not worth telling"

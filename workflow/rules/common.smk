@@ -98,6 +98,14 @@ def continuation_needs(wildcards, input):
     return needs.continuation(needs.size(input.start), spec)
 
 
+def edit_threads(wildcards, input):
+    """How many threads an edit takes; before the model is there, as many as of a large one."""
+    try:
+        return needs.threads(needs.size(input.post))
+    except FileNotFoundError:
+        return 2
+
+
 def editing_needs(wildcards, input):
     methods = sweeps.methods(config["sweeps"][wildcards.sweep])
     is_whole = any(edits.is_whole(edits.load(method)) for method in methods)

@@ -11,7 +11,7 @@ rule decompose_delta:
         "benchmarks/decompose_delta/{pair}.tsv"
     conda:
         "../../envs/deltaedit.yaml"
-    threads: 2
+    threads: edit_threads
     resources:
         **asked(decomposition_needs),
     params:
@@ -37,7 +37,7 @@ rule edit_delta:
         sweep=study.pattern(config, keep=False),
     conda:
         "../../envs/deltaedit.yaml"
-    threads: 2
+    threads: edit_threads
     resources:
         **asked(editing_needs),
         slices=slices,

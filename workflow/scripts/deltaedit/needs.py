@@ -22,6 +22,7 @@ LIBRARIES_MB = 3_000
 ACTIVATIONS_MB = 6_000  # of a batch, on a GPU, with the CUDA libraries
 LARGEST_BYTES = 40  # per entry of the largest tensor: float64, its product with itself, factors
 FLOAT = 4  # bytes
+SMALL = 100 * MB  # a model below this is edited within seconds
 DOCUMENTS = 1000  # of a task
 
 
@@ -71,6 +72,11 @@ def _size(folder: str, changed: int) -> Size:
         sum(tensor.size for tensor in tensors),
         max(tensor.size for tensor in tensors),
     )
+
+
+def threads(model: Size) -> int:
+    """Return how many threads an edit takes: a small model's would wait longer for a second."""
+    return 1 if model.stored < SMALL else 2
 
 
 def training() -> Needs:

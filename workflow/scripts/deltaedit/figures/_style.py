@@ -147,8 +147,9 @@ def panels(
     columns = math.ceil(count / rows)
     width = FULL_WIDTH if columns > 1 else FULL_WIDTH / 2
     longest = max((len(handle.get_label()) for handle in handles), default=0)
-    legend_columns = min(len(handles), int(width / max(1.1, 0.5 + 0.06 * longest))) or 1
-    lines = math.ceil(len(handles) / legend_columns)
+    room = int(width / max(1.1, 0.5 + 0.06 * longest)) or 1
+    lines = math.ceil(len(handles) / room)
+    legend_columns = math.ceil(len(handles) / max(lines, 1))  # no line much shorter than others
     figure = Figure((width, height * rows + 0.2 * (lines + bool(lines))), layout="constrained")
     grid = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
     if handles:
