@@ -18,7 +18,7 @@
 # results/{pair}/loss/{sweep}/{slice}/{loss}.parquet  one row per variant, quadrature, node and tensor
 # results/{pair}/kept/                                measurements by content, so that none is made twice
 # results/comparisons/{comparison}.parquet            deltas of several pairs, norms and cosines per part
-# results/tables/*.csv  results/figures/*.{svg,png,csv}  results/report.html
+# results/tables/*.{csv,md,tex}  results/figures/*.{svg,png,csv}  results/report.html
 #
 # Names in paths are chosen in the config; their options never appear in paths, except that a
 # slice and a variant are labelled by their values on the sweep's axes. The sweep `ends` stands for

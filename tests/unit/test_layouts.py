@@ -132,6 +132,27 @@ def test_verdicts_on_a_reward_name_its_unit():
     assert pd.isna(row[8]), "no loss was measured"
 
 
+def test_variants_show_score_changes_and_verdict():
+    table = scores((BASE, 0.0, 0.1), (POST, 0.5, 0.03), (dare(0.75), 0.25, 0.04), tasks=["sums"])
+    found = verdicts.of_variants(table, results.loss_changes(losses([(dare(0.75), 0.5, 3.0)])))
+    shown = layouts.variants(found).set_index("variant").drop(columns=["pair", "sweep"])
+    assert list(shown) == [
+        "method",
+        "verdict",
+        "score",
+        "score_change",
+        "loss",
+        "approximate_loss_change",
+        "measured_loss_change",
+    ]
+    base, post, edited = shown.fillna("").to_numpy().tolist()
+    assert base == ["base", "", "0.0 ± 10.0", "-50.0 ± 10.4", "", "", ""]
+    assert post[2:4] == ["50.0 ± 3.0", "0.0 ± 4.2"]
+    assert edited[:4] == ["DARE", "loses", "25.0 ± 4.0", "-25.0 ± 5.0"]
+    assert edited[5].partition(" ")[0] == "0.5"
+    assert edited[6].partition(" ")[0] == "3"
+
+
 def test_a_study_without_verdicts_has_a_table_without_rows():
     shown = layouts.verdicts_by_method(by_method(pd.DataFrame(), SLOPES))
     assert shown.empty
@@ -212,6 +233,7 @@ NUMBERS = {
     "loss_changes": results.loss_changes(SLOPES),
     "claims": claims.weigh(results.loss_changes(SLOPES), SCORES),
     "verdicts": by_method(SCORES, SLOPES),
+    "variants": verdicts.of_variants(SCORES, results.loss_changes(SLOPES)),
 }
 
 

@@ -70,6 +70,8 @@ rule judge_variants:
         ),
     output:
         variants="results/tables/variants.csv",
+        variants_markdown="results/tables/variants.md",
+        variants_latex="results/tables/variants.tex",
         table="results/tables/verdicts.csv",
         markdown="results/tables/verdicts.md",
         latex="results/tables/verdicts.tex",

@@ -9,12 +9,14 @@ import pandas as pd
 from deltaedit import layouts, results, verdicts
 
 if __name__ == "__main__":
+    output = snakemake.output
     scores, changes = (
         pd.read_csv(path) if (path := snakemake.input.get(name)) else pd.DataFrame()
         for name in ("scores", "changes")
     )
     variants = results.marked(verdicts.of_variants(scores, changes), scores)
-    results.write_csv(snakemake.output.variants, variants)
+    results.write_csv(output.variants, variants)
+    layouts.write("variants", variants, output.variants_markdown, output.variants_latex)
     by_method = results.marked(verdicts.by_method(variants), scores)
-    results.write_csv(snakemake.output.table, by_method)
-    layouts.write("verdicts", by_method, snakemake.output.markdown, snakemake.output.latex)
+    results.write_csv(output.table, by_method)
+    layouts.write("verdicts", by_method, output.markdown, output.latex)

@@ -13,6 +13,7 @@ from deltaedit.files import whole_file
 NAMES = ["pair", "sweep", "variant"]
 TITLES = {
     "verdicts": "What each method does to the post-trained model",
+    "variants": "What each variant does to the post-trained model",
     "claims": "The papers' claims, on our data",
     "scores": "Scores of all variants",
     "loss_changes": "Loss changes of all variants",
@@ -22,6 +23,9 @@ CAPTIONS = {
     "model on the same tasks (the mean over them): it improves or loses where it changes by more "
     f"than {verdicts.ERRORS} standard errors. Beside them the change of the best and of the "
     "worst variant's score, and the smallest and the largest measured loss change.",
+    "variants": "One row per variant and loss: its score (the mean over its tasks), how the score "
+    "and the loss changed against the post-trained model, the loss change (nats) approximated by "
+    "the first quadrature and measured, and the verdict.",
     "claims": "What the papers say of the loss change of edits, each claim with our number and its "
     "verdict on our data: approximated by the first quadrature of the loss, and measured. Rows "
     "that are only reported stand beside others.",
@@ -100,23 +104,42 @@ def verdicts_by_method(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[["pair"]].assign(method=table["method"].map(results.label))
     shown = shown.join(table[["variants", verdicts.IMPROVES, verdicts.KEEPS, verdicts.LOSES]])
     for end in ("best", "worst"):
-        unit = table["unit"].map({verdicts.POINTS: ""}).fillna(" " + table["unit"])
-        is_points = table["unit"] == verdicts.POINTS
-        change = [
-            f"{'+' if value > 0 else ''}{cell(value, stderr, 1 if points else 3)}"
-            for value, stderr, points in zip(
-                table[f"{end}_change"], table[f"{end}_stderr"], is_points, strict=True
-            )
-        ]
-        shown[f"{end} change"] = pd.Series(change, index=table.index, dtype=object) + unit
+        shown[f"{end} change"] = _in_units(table, f"{end}_change", f"{end}_stderr", signed=True)
     lowest, highest = (_texts(table[f"measured_{end}"], "{:.2g}") for end in ("lowest", "highest"))
     same = lowest == highest
     shown["loss change (nats)"] = lowest.where(same, lowest + " to " + highest)
     return shown
 
 
+def variants(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the score, its change and both loss changes of a variant into one cell each."""
+    shown = table[NAMES].assign(
+        method=table["method"].map(results.label),
+        verdict=table["verdict"],
+        score=_in_units(table, "score", "score_stderr"),
+        score_change=_in_units(table, "score_change", "score_change_stderr", signed=True),
+        loss=table["loss"],
+    )
+    for name in ("approximate", "measured"):
+        change = _texts(table[f"{name}_change"], "{:.3g}")
+        errors = _texts(table[f"{name}_stderr"], " ± {:.1g}").fillna("")
+        shown[f"{name}_loss_change"] = change + errors
+    return shown
+
+
+def _in_units(table: pd.DataFrame, value: str, stderr: str, *, signed: bool = False) -> pd.Series:
+    """Return scores, or signed changes, with their standard errors and units; NA where none."""
+    shown = []
+    for number, error, unit in zip(table[value], table[stderr], table["unit"], strict=True):
+        digits, noun = (1, "") if unit == verdicts.POINTS else (3, f" {unit}")
+        plus = "+" if signed and number > 0 else ""
+        shown.append(None if pd.isna(number) else plus + cell(number, error, digits) + noun)
+    return pd.Series(shown, index=table.index, dtype="str")
+
+
 LAYOUTS = {
     "verdicts": verdicts_by_method,
+    "variants": variants,
     "claims": claims,
     "scores": scores,
     "loss_changes": loss_changes,
