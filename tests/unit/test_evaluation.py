@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import accelerate
 import lm_eval.evaluator
+import lm_eval.utils
 import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
@@ -154,6 +155,24 @@ def test_an_evaluation_needs_nothing_kept(tiny_pair, calls):
         [row] = evaluation.evaluate(tiny_pair()[1], suite(tasks={"demo_truth": TRUTH}), manager, 0)
         assert (row["task"], row["count"]) == ("demo_truth", 4)
     assert (calls.tasks, calls.loads) == (["demo_truth"] * 2, 2)
+
+
+def test_templates_are_compiled_once_for_all_documents_and_checkpoints(evaluate, monkeypatch):
+    env, compiled = lm_eval.utils.env, []
+    plain = env.compile
+
+    def counted(source, *args, **options):
+        compiled.append(source)
+        return plain(source, *args, **options)
+
+    monkeypatch.setattr(env, "compile", counted)
+    env.from_string.cache_clear()
+    evaluate(suite())
+    assert compiled
+    assert len(set(compiled)) == len(compiled)
+    compiled.clear()
+    evaluate(suite(), kept="elsewhere", end="base")
+    assert compiled == []
 
 
 def test_a_model_spread_beyond_its_device_scores_the_same(tiny_pair, tmp_path, monkeypatch):
