@@ -249,6 +249,18 @@ def test_nothing_is_left_when_the_job_is_killed():
     wait_for(lambda: not running(memory))
 
 
+@pytest.mark.parametrize("way", sandbox.ways())
+def test_a_sandbox_whose_job_died_before_it_was_there_does_not_begin(way):
+    """The kernel ends it with its job only from the moment on at which it has asked for that."""
+    read, write = os.pipe()
+    os.close(read)  # as the job's death does
+    given = b"token\nimport time; time.sleep(99)"
+    command = way(sandbox.DEFAULT, write)
+    done = subprocess.run(command, input=given, pass_fds=[write], capture_output=True, timeout=30)
+    os.close(write)
+    assert (done.stdout, done.stderr) == (b"", b"the job is dead\n")
+
+
 def running(memory):
     """The command lines of processes that belong to sandboxes of that much memory."""
     every = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]

@@ -58,8 +58,9 @@ class Limits:
 
 
 DEFAULT = Limits()
-# Returns the command that starts a sandbox with some limits, and in it `sandbox_child`.
-Way = Callable[[Limits], list[str]]
+# Returns the command that starts a sandbox with some limits, and in it `sandbox_child`, which
+# inherits a pipe that the job alone reads.
+Way = Callable[[Limits, int], list[str]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def ways() -> list[Way]:
     return [bubblewrap, namespaces] if has_bubblewrap else [namespaces]
 
 
-def bubblewrap(limits: Limits) -> list[str]:
+def bubblewrap(limits: Limits, pipe: int) -> list[str]:
     """Return the command that starts a sandbox by bubblewrap (0.8 or newer)."""
     shown = []
     for path in visible():
@@ -148,18 +149,18 @@ def bubblewrap(limits: Limits) -> list[str]:
         ],
         *["--new-session", "--die-with-parent", "--size", f"{limits.files}", "--tmpfs", "/tmp"],
         *[*shown, "--ro-bind", f"{CHILD}", "/child.py", "--remount-ro", "/", "--chdir", "/tmp"],
-        *_python("/child.py", limits),
+        *_python("/child.py", limits, pipe),
     ]
 
 
-def namespaces(limits: Limits) -> list[str]:
+def namespaces(limits: Limits, pipe: int) -> list[str]:
     """Return the command that starts a sandbox by system calls of our own."""
-    return [*_python(f"{CHILD}", limits), f"{limits.files}", *visible()]
+    return [*_python(f"{CHILD}", limits, pipe), f"{limits.files}", *visible()]
 
 
-def _python(child: str, limits: Limits) -> list[str]:
+def _python(child: str, limits: Limits, pipe: int) -> list[str]:
     """Return the command of `sandbox_child`, from where it is found in the sandbox."""
-    numbers = (limits.cpu_seconds, limits.memory, limits.processes, limits.file)
+    numbers = (pipe, limits.cpu_seconds, limits.memory, limits.processes, limits.file)
     flags = ["-P", "-s", "-S"]  # no path of the caller's, and no time spent on site-packages
     return [_executable(), *flags, child, os.pathsep.join(_packages()), *map(str, numbers)]
 
@@ -192,7 +193,7 @@ def run_by(way: Way, program: str, limits: Limits) -> Outcome:
         given.write(f"{token}\n{program}".encode("utf-8", "surrogatepass"))
         given.seek(0)
         process = subprocess.Popen(
-            ["/bin/sh", "-c", FIRST_TO_GO, "sh", *way(limits)],
+            ["/bin/sh", "-c", FIRST_TO_GO, "sh", *way(limits, open_until_then)],
             stdin=given,
             stdout=told,
             stderr=told,

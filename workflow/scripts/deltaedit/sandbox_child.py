@@ -1,7 +1,8 @@
 """The first processes of a sandbox: a program that `sandbox` starts, once for each program it runs.
 
-    sandbox_child.py PACKAGES CPU_SECONDS MEMORY PROCESSES FILE [FILES VISIBLE...]
+    sandbox_child.py PACKAGES PIPE CPU_SECONDS MEMORY PROCESSES FILE [FILES VISIBLE...]
 
+PIPE is the descriptor of a pipe that nobody but the job reads.
 With FILES and VISIBLE it makes the sandbox; without them it is in one that bubblewrap made. Then it
 sets the limits, reads a token and a program from standard input, and says on standard output,
 marked by the token, that the program begins and how it ended. It uses the standard library alone
@@ -13,6 +14,7 @@ and imports little of it: starting it is most of what a short program costs.
 
 import os
 import resource
+import select
 import sys
 from collections.abc import Callable, Sequence
 from signal import SIGKILL
@@ -41,22 +43,33 @@ MOUNT_OPTIONS = {
 }
 
 
-def enter(files: int, visible: Sequence[str]) -> None:
+def enter(pipe: int, files: int, visible: Sequence[str]) -> None:
     """Return as the user nobody in a sandbox, in a process with which all others there end.
 
     Args:
+        pipe: which the job reads.
         files: bytes that fit into its /tmp, the only place to write to.
         visible: paths that are shown, read-only; none holds another.
     """
     isolate()
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)  # a change of rights would undo it
+    require_job(pipe)
     end_as(os.fork(), lambda: os.waitpid(-1, 0))
     # Process 1 of the sandbox: when it ends, the kernel ends all others.
     call("prctl", PR_SET_PDEATHSIG, SIGKILL)
+    require_job(pipe)
     build_root(files, visible)
     end_as(os.fork(), os.wait)
     os.setsid()
     become_nobody()
+
+
+def require_job(pipe: int) -> None:
+    """End if the job is dead already, of which the kernel says nothing: nobody reads its pipe."""
+    errors = select.poll()
+    errors.register(pipe, 0)
+    if errors.poll(0):
+        sys.exit("the job is dead")
 
 
 def isolate() -> None:
@@ -219,10 +232,11 @@ def write(path: str, text: str) -> None:
         stream.write(text)
 
 
-def main(packages: str, *values: str) -> None:
+def main(packages: str, pipe: str, *values: str) -> None:
     *limits, files = map(int, values[:5]) if len(values) > 4 else (*map(int, values), None)
     if files is not None:
-        enter(files, values[5:])
+        enter(int(pipe), files, values[5:])
+    require_job(int(pipe))
     limit(*limits)
     execute(packages.split(os.pathsep))
 
