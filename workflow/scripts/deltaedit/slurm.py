@@ -46,7 +46,7 @@ def wait_for_earlier(folder: Path, say: Callable[[str], None]) -> None:
             )
             told = True
         time.sleep(INTERVAL)
-    (state / NOTE).unlink()
+    (state / NOTE).unlink(missing_ok=True)  # another run may have waited too
 
 
 def _queued(folder: Path) -> dict[str, str]:
