@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from deltaedit import edits, figures, logs, results
@@ -480,3 +481,10 @@ def test_names_that_are_no_method_look_different_in_turn():
     looks = _style.looks_in_turn(["b", "a", "b", *"cdefgh"])
     assert [look["label"] for look in looks.values()] == list("bacdefgh")
     assert len({(look["color"], look["marker"]) for look in looks.values()}) == 8
+
+
+def test_the_lines_of_a_legend_are_of_like_length():
+    handles = [Line2D([], [], label="k = 0 (DARE)") for _ in range(6)]
+    figure, _, _ = _style.panels(2, 1.5, handles)
+    [legend] = figure.legends
+    assert legend._ncols == 3, "two lines of three, not of five and one"

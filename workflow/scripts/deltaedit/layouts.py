@@ -82,14 +82,19 @@ def loss_changes(table: pd.DataFrame) -> pd.DataFrame:
     numbers = {name: _texts(chosen[name], "{:.3g}") for name in columns}
     numbers["gap"] += table["gap_exceeds_error"].map({True: " !", False: ""})
     for name in ("approximate", "measured"):
-        errors = _texts(table[f"{name}_stderr"], " ± {:.1g}").fillna("")
-        numbers[f"{name}_change"] += errors
+        numbers[f"{name}_change"] = _in_nats(table, name)
     return chosen.assign(**numbers)
 
 
 def _texts(numbers: pd.Series, form: str) -> pd.Series:
     """Format numbers; what is missing stays so, also where all are."""
     return numbers.astype(float).map(form.format, na_action="ignore").astype("str")
+
+
+def _in_nats(table: pd.DataFrame, name: str) -> pd.Series:
+    """Return loss changes with their standard errors, where these are known."""
+    errors = _texts(table[f"{name}_stderr"], " ± {:.1g}").fillna("")
+    return _texts(table[f"{name}_change"], "{:.3g}") + errors
 
 
 def claims(table: pd.DataFrame) -> pd.DataFrame:
@@ -121,9 +126,7 @@ def variants(table: pd.DataFrame) -> pd.DataFrame:
         loss=table["loss"],
     )
     for name in ("approximate", "measured"):
-        change = _texts(table[f"{name}_change"], "{:.3g}")
-        errors = _texts(table[f"{name}_stderr"], " ± {:.1g}").fillna("")
-        shown[f"{name}_loss_change"] = change + errors
+        shown[f"{name}_loss_change"] = _in_nats(table, name)
     return shown
 
 
